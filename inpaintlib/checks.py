@@ -1,0 +1,105 @@
+"""The one exception class of the library and the checks that raise it.
+
+Every public function checks its input before it works. A message is one sentence that says what must
+hold, what was found, where, and (if it helps) what to do.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+__all__ = [
+    "InpaintError",
+    "check_choice",
+    "check_finite",
+    "check_image",
+    "check_integer",
+    "check_mask",
+    "check_number",
+]
+
+
+class InpaintError(ValueError):
+    """Bad input: an argument or a file that a user of the library can put right."""
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raises InpaintError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise InpaintError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def check_integer(name: str, value: object, *, low: int, high: int | None = None) -> None:
+    """Raises InpaintError unless ``value`` is an int (no bool) in ``[low, high]``; ``high=None`` is no limit."""
+    limit = f"at least {low}" if high is None else f"between {low} and {high}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InpaintError(f"{name} must be a whole number {limit}; got {value!r}")
+    if value < low or (high is not None and value > high):
+        raise InpaintError(f"{name} must be {limit}; got {value}")
+
+
+def check_number(
+    name: str, value: object, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
+) -> None:
+    """Raises InpaintError unless ``value`` is a finite number in ``[low, high]`` (``]low, high]`` if ``open_low``)."""
+    parts = []
+    if low > -math.inf:
+        parts.append(f"above {low:g}" if open_low else f"at least {low:g}")
+    if high < math.inf:
+        parts.append(f"at most {high:g}")
+    rule = " and ".join(parts) or "finite"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InpaintError(f"{name} must be a number {rule}; got {value!r}")
+    if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
+        raise InpaintError(f"{name} must be {rule}; got {value}")
+
+
+def check_finite(name: str, x: torch.Tensor) -> None:
+    """Raises InpaintError if ``x`` holds NaN or infinity."""
+    if not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).sum())
+        raise InpaintError(f"{name} must be finite; {bad} of its {x.numel()} values are NaN or infinite")
+
+
+def check_image(name: str, x: torch.Tensor, *, size: int | None = None) -> None:
+    """Raises InpaintError unless ``x`` is a floating (N, 3, H, W) tensor in [-1, 1].
+
+    ``size`` additionally asks for H = W = size (pixels). The networks' own images may leave [-1, 1]
+    slightly and are not checked by this function.
+    """
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        raise InpaintError(f"{name} must be a floating-point tensor; got {getattr(x, 'dtype', type(x).__name__)}")
+    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+        raise InpaintError(f"{name} must have shape (N, 3, H, W); got {tuple(x.shape)}")
+    if size is not None and tuple(x.shape[2:]) != (size, size):
+        raise InpaintError(
+            f"{name} must be {size} x {size} pixels, the model's resolution; got {x.shape[3]} x {x.shape[2]}"
+            " (width x height). Resize it first."
+        )
+    check_finite(name, x)
+    low, high = float(x.min()), float(x.max())
+    if low < -1.0 - 1e-4 or high > 1.0 + 1e-4:
+        raise InpaintError(f"{name} must lie in [-1, 1]; got values from {low:.4g} to {high:.4g}")
+
+
+def check_mask(name: str, mask: torch.Tensor, *, like: torch.Tensor | None = None) -> None:
+    """Raises InpaintError unless ``mask`` is (N, 1, H, W), holds only 0 and 1, and each item has both.
+
+    1 = hole, 0 = known. ``like`` asks for the same N, H and W as that image (an N of 1 may broadcast).
+    """
+    if not isinstance(mask, torch.Tensor) or mask.ndim != 4 or mask.shape[1] != 1:
+        raise InpaintError(
+            f"{name} must have shape (N, 1, H, W) with 1 = hole; got {tuple(getattr(mask, 'shape', ()))}"
+        )
+    if like is not None and (mask.shape[2:] != like.shape[2:] or mask.shape[0] not in (1, like.shape[0])):
+        raise InpaintError(f"{name} must fit the image's {tuple(like.shape)}; got {tuple(mask.shape)}")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise InpaintError(f"{name} must hold only 0 (known) and 1 (hole); got other values. Threshold it first.")
+    holes = mask.flatten(1).sum(1)
+    if (holes == 0).any():
+        raise InpaintError(f"{name} has no hole in item {int((holes == 0).nonzero()[0])}; there is nothing to inpaint")
+    if (holes == mask[0].numel()).any():
+        item = int((holes == mask[0].numel()).nonzero()[0])
+        raise InpaintError(f"{name} hides every pixel of item {item}; at least one pixel must be known")

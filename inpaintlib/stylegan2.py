@@ -1,0 +1,460 @@
+"""StyleGAN2(-ADA) generator and discriminator.
+
+Sources: Karras et al. 2019 (mapping, noise, style mixing), Karras et al. 2020a "Analyzing and improving
+the image quality of StyleGAN" (demodulation, skip and residual architectures), Karras et al. 2020b
+"Training generative adversarial networks with limited data". Parameter and buffer names are those of
+the StyleGAN2-ADA release, so that weights interchange.
+
+Shapes: z (N, z_dim), c (N, c_dim) one-hot or None, w (N, w_dim), ws (N, num_ws, w_dim),
+images (N, img_channels, R, R) nominally in [-1, 1] and not clamped.
+
+The synthesis network runs in two steps so that a latent search computes nothing twice: ``plan(noise)``
+gathers what depends only on the network and the noise maps, ``render(ws, plan)`` does the rest.
+``forward`` is ``render(ws, plan(noise))``: there is one code path.
+
+Features run channels-last: on a CPU the up-convolution at 64 px takes a third of the time that it takes
+channels-first, and GPUs want that layout for half precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checks import InpaintError, check_choice, check_integer
+from .ops import (
+    LRELU_GAIN,
+    LRELU_SLOPE,
+    bias_act,
+    conv_down,
+    conv_up,
+    demodulation,
+    fir_down,
+    fir_filter,
+    fir_up,
+    normalize_second_moment,
+)
+
+__all__ = ["Discriminator", "Generator", "Mapping", "Synthesis"]
+
+ARCHITECTURES = ("orig", "skip", "resnet")
+
+
+class FullyConnected(nn.Module):
+    """Equalised-learning-rate linear layer: stored weight N(0, 1) / lr_mul, used times lr_mul / sqrt(fan_in)."""
+
+    def __init__(self, fan_in: int, fan_out: int, *, lrelu: bool, lr_mul: float = 1.0, bias_init: float = 0.0):
+        super().__init__()
+        self.lrelu, self.lr_mul, self.gain = lrelu, lr_mul, lr_mul / math.sqrt(fan_in)
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / lr_mul)
+        self.bias = nn.Parameter(torch.full((fan_out,), float(bias_init)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.weight * self.gain, self.bias * self.lr_mul)
+        return bias_act(y, None, lrelu=self.lrelu)
+
+
+class Convolution(nn.Module):
+    """Equalised convolution without modulation (discriminator, and the generator's residual skips)."""
+
+    def __init__(self, fan_in: int, fan_out: int, kernel: int, *, lrelu: bool = True, bias: bool = True,
+                 up: bool = False, down: bool = False, clamp: float | None = None):  # fmt: skip
+        super().__init__()
+        self.lrelu, self.up, self.down, self.clamp = lrelu, up, down, clamp
+        self.weight_gain = 1.0 / math.sqrt(fan_in * kernel**2)
+        self.register_buffer("resample_filter", fir_filter())
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        weight = self.weight * self.weight_gain
+        if self.down:
+            x = conv_down(x, weight, self.resample_filter)
+        else:
+            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+            x = fir_up(x, self.resample_filter) if self.up else x
+        clamp = None if self.clamp is None else self.clamp * gain
+        return bias_act(x, self.bias, gain=gain, clamp=clamp, lrelu=self.lrelu)
+
+
+class Mapping(nn.Module):
+    """z, c -> w: an MLP with learning-rate multiplier 0.01 on normalised input (Karras et al. 2019).
+
+    With ``z_dim = 0`` it maps the class alone (the conditional discriminator) and keeps no ``w_avg``.
+    """
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, *, layers: int):
+        super().__init__()
+        self.z_dim, self.c_dim, self.layers = z_dim, c_dim, layers
+        if c_dim:
+            self.embed = FullyConnected(c_dim, w_dim, lrelu=False)
+        widths = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * layers
+        for i in range(layers):
+            self.add_module(f"fc{i}", FullyConnected(widths[i], w_dim, lrelu=True, lr_mul=0.01))
+        if z_dim:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
+        """Returns w, (N, w_dim). Raises InpaintError if z or c do not have the network's widths."""
+        parts = []
+        if self.z_dim:
+            _check_width("z", z, self.z_dim)
+            parts.append(normalize_second_moment(z))
+        if self.c_dim:
+            _check_width("c", c, self.c_dim)
+            parts.append(normalize_second_moment(self.embed(c)))
+        x = torch.cat(parts, dim=1)
+        for i in range(self.layers):
+            x = getattr(self, f"fc{i}")(x)
+        return x
+
+
+def _check_width(name: str, x: Tensor | None, width: int) -> None:
+    if x is None or x.ndim != 2 or x.shape[1] != width:
+        raise InpaintError(f"{name} must have shape (N, {width}); got {None if x is None else tuple(x.shape)}")
+
+
+class LayerPlan(NamedTuple):
+    """What a synthesis layer needs besides its input and style; all of it independent of the codes."""
+
+    weight: Tensor  # (O, I, 3, 3)
+    energy: Tensor  # (O, I), sum over taps of weight^2
+    offset: Tensor  # (1 or N, O, H, W) or (1, O, 1, 1): sqrt(2) * gain * (noise + bias)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU (Karras et al. 2020a, figure 2d)."""
+
+    def __init__(self, fan_in: int, fan_out: int, w_dim: int, resolution: int, *, up: bool, clamp: float | None,
+                 gain: float = 1.0):  # fmt: skip
+        super().__init__()
+        self.resolution, self.up = resolution, up
+        self.gain, self.clamp = gain * LRELU_GAIN, None if clamp is None else clamp * gain
+        self.affine = FullyConnected(w_dim, fan_in, lrelu=False, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(fan_out))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("resample_filter", fir_filter())
+
+    def plan(self, noise: Tensor | None) -> LayerPlan:
+        """Returns the layer's constants for a noise map (1 or N, 1, H, W), or None for no noise."""
+        # Leaky ReLU is positively homogeneous, so its gain moves in front of it, into constants.
+        offset = self.bias.view(1, -1, 1, 1) * self.gain
+        if noise is not None:
+            offset = offset + noise * (self.noise_strength * self.gain)
+        weight = self.weight.contiguous(memory_format=torch.channels_last)
+        offset = offset.contiguous(memory_format=torch.channels_last)
+        return LayerPlan(weight, weight.square().sum(dim=(2, 3)), offset)
+
+    def forward(self, x: Tensor, w: Tensor, plan: LayerPlan) -> Tensor:
+        styles = self.affine(w)
+        d = demodulation(styles, plan.energy) * self.gain
+        x = x * styles.to(x.dtype)[:, :, None, None]
+        if self.up:
+            x = conv_up(x, plan.weight, self.resample_filter)
+        else:
+            x = F.conv2d(x, plan.weight, padding=1)
+        x = torch.addcmul(plan.offset.to(x.dtype), x, d.to(x.dtype)[:, :, None, None])
+        x = F.leaky_relu_(x, LRELU_SLOPE)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to colours, without demodulation and noise."""
+
+    def __init__(self, fan_in: int, channels: int, w_dim: int, *, clamp: float | None):
+        super().__init__()
+        self.clamp, self.weight_gain = clamp, 1.0 / math.sqrt(fan_in)
+        self.affine = FullyConnected(w_dim, fan_in, lrelu=False, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(channels, fan_in, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        # Three output channels only: a kernel per item, (N, 3, I), is far smaller than a scaled copy of x.
+        kernel = self.weight[:, :, 0, 0] * (self.affine(w) * self.weight_gain)[:, None, :]
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view: features are channels-last
+        y = torch.matmul(pixels, kernel.to(x.dtype).transpose(1, 2)).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return bias_act(y, self.bias, clamp=self.clamp, lrelu=False)
+
+
+class SynthesisBlock(nn.Module):
+    """Two synthesis layers at one resolution (one in the first block), and the block's way to the image."""
+
+    def __init__(self, fan_in: int, fan_out: int, w_dim: int, resolution: int, channels: int, *,
+                 architecture: str, last: bool, clamp: float | None):  # fmt: skip
+        super().__init__()
+        first, residual = fan_in == 0, architecture == "resnet" and fan_in > 0
+        self.first, self.residual, self.to_image = first, residual, last or architecture == "skip"
+        self.register_buffer("resample_filter", fir_filter())
+        if first:
+            self.const = nn.Parameter(torch.randn(fan_out, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(fan_in, fan_out, w_dim, resolution, up=True, clamp=clamp)
+        gain = math.sqrt(0.5) if residual else 1.0
+        self.conv1 = SynthesisLayer(fan_out, fan_out, w_dim, resolution, up=False, clamp=clamp, gain=gain)
+        if self.to_image:
+            self.torgb = ToRGB(fan_out, channels, w_dim, clamp=clamp)
+        if residual:
+            self.skip = Convolution(fan_in, fan_out, 1, lrelu=False, bias=False, up=True)
+
+    def forward(self, x: Tensor | None, image: Tensor | None, ws: Sequence[Tensor], plans: Sequence[LayerPlan]):
+        """Returns features and image; ``ws`` holds the block's codes in the order conv0, conv1, torgb."""
+        if self.first:
+            x = self.const.expand(len(ws[0]), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.conv1(x, ws[0], plans[0])
+        else:
+            y = self.skip(x, gain=math.sqrt(0.5)) if self.residual else None
+            x = self.conv1(self.conv0(x, ws[0], plans[0]), ws[1], plans[1])
+            x = x if y is None else x + y
+        if image is not None:
+            image = fir_up(image, self.resample_filter)
+        if self.to_image:
+            rgb = self.torgb(x, ws[-1])
+            image = rgb if image is None else image + rgb
+        return x, image
+
+
+class Synthesis(nn.Module):
+    """ws -> image: blocks ``b4`` to ``b{R}``."""
+
+    def __init__(self, w_dim: int, img_resolution: int, img_channels: int, *, architecture: str, channel_base: int,
+                 channel_max: int, conv_clamp: float | None):  # fmt: skip
+        super().__init__()
+        self.w_dim, self.resolution = w_dim, img_resolution
+        self.block_resolutions = _resolutions(img_resolution)
+        self.num_ws = 2 * len(self.block_resolutions)
+        fan_in = 0
+        for res in self.block_resolutions:
+            fan_out = _channels(res, channel_base, channel_max)
+            block = SynthesisBlock(fan_in, fan_out, w_dim, res, img_channels, architecture=architecture,
+                                   last=res == img_resolution, clamp=conv_clamp)  # fmt: skip
+            self.add_module(f"b{res}", block)
+            fan_in = fan_out
+
+    @property
+    def blocks(self) -> list[SynthesisBlock]:
+        return [getattr(self, f"b{res}") for res in self.block_resolutions]
+
+    @property
+    def layers(self) -> list[SynthesisLayer]:
+        """The 3x3 layers in the order in which they run; noise maps are listed in this order."""
+        return [layer for b in self.blocks for layer in ([b.conv1] if b.first else [b.conv0, b.conv1])]
+
+    def constant_noise(self) -> list[Tensor]:
+        """Returns the stored noise maps, one (1, 1, H, W) a layer."""
+        return [layer.noise_const[None, None] for layer in self.layers]
+
+    def random_noise(self, generators: Sequence[torch.Generator]) -> list[Tensor]:
+        """Returns fresh N(0, 1) noise maps, (N, 1, H, W) a layer, item i drawn from ``generators[i]``.
+
+        An item's maps depend on its own generator only. Draws happen on the generators' device.
+        """
+        like = self.layers[0].noise_const
+        return [
+            torch.stack([
+                torch.randn(1, layer.resolution, layer.resolution, generator=g, device=g.device) for g in generators
+            ]).to(like)
+            for layer in self.layers
+        ]  # fmt: skip
+
+    def plan(self, noise: str | Sequence[Tensor] = "const") -> list[LayerPlan]:
+        """Returns the constants of all layers for a noise choice.
+
+        Args:
+            noise: ``"const"`` the stored maps, ``"none"`` no noise, or one map a layer, (1 or N, 1, H, W),
+                for instance from :meth:`random_noise`.
+
+        Raises:
+            InpaintError: for another word, or maps of another number or shape than the layers.
+        """
+        layers = self.layers
+        if isinstance(noise, str):
+            check_choice("noise", noise, ("const", "none"))
+            maps = self.constant_noise() if noise == "const" else [None] * len(layers)
+        else:
+            maps = list(noise)
+            expected = [(1, layer.resolution, layer.resolution) for layer in layers]
+            if [tuple(m.shape[1:]) for m in maps] != expected:
+                raise InpaintError(
+                    f"noise must hold {len(layers)} maps (N, 1, H, W) of heights {[e[1] for e in expected]}; "
+                    f"got shapes {[tuple(m.shape) for m in maps]}"
+                )
+        return [layer.plan(m) for layer, m in zip(layers, maps, strict=True)]
+
+    def render(self, ws: Tensor, plans: Sequence[LayerPlan]) -> Tensor:
+        """Returns the image of ``ws`` (N, num_ws, w_dim) under the constants of :meth:`plan`."""
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            raise InpaintError(f"ws must have shape (N, {self.num_ws}, {self.w_dim}); got {tuple(ws.shape)}")
+        codes, x, image = ws.unbind(dim=1), None, None
+        start = 0  # a block's toRGB shares its code with the next block's conv0
+        for block in self.blocks:
+            n = 1 if block.first else 2
+            # layers before this block: `start` of them, one plan each
+            x, image = block(x, image, codes[start : start + n + 1], plans[start : start + n])
+            start += n
+        return image
+
+    def forward(self, ws: Tensor, noise: str | Sequence[Tensor] = "const") -> Tensor:
+        """Returns the image, (N, img_channels, R, R); see :meth:`plan` for ``noise``."""
+        return self.render(ws, self.plan(noise))
+
+
+class Generator(nn.Module):
+    """StyleGAN2 generator.
+
+    Args:
+        z_dim, c_dim, w_dim: widths of the input, the class label (0 = unconditional) and the code.
+        img_resolution: a power of two, at least 4.
+        img_channels: 3 for RGB.
+        architecture: ``"skip"`` (default), ``"resnet"`` or ``"orig"`` (Karras et al. 2020a, figure 7).
+        channel_base, channel_max: a block has ``min(channel_base // resolution, channel_max)`` channels.
+        mapping_layers: depth of the mapping network.
+        conv_clamp: activations are clamped to +- this (256 in half-precision training), None = not.
+    """
+
+    def __init__(self, z_dim: int = 512, c_dim: int = 0, w_dim: int = 512, img_resolution: int = 256,
+                 img_channels: int = 3, *, architecture: str = "skip", channel_base: int = 32768,
+                 channel_max: int = 512, mapping_layers: int = 8, conv_clamp: float | None = None):  # fmt: skip
+        super().__init__()
+        check_choice("architecture", architecture, ARCHITECTURES)
+        check_integer("mapping_layers", mapping_layers, low=1)
+        self.config = dict(z_dim=z_dim, c_dim=c_dim, w_dim=w_dim, img_resolution=img_resolution,
+                           img_channels=img_channels, architecture=architecture, channel_base=channel_base,
+                           channel_max=channel_max, mapping_layers=mapping_layers, conv_clamp=conv_clamp)  # fmt: skip
+        self.z_dim, self.c_dim, self.w_dim, self.img_resolution = z_dim, c_dim, w_dim, img_resolution
+        self.mapping = Mapping(z_dim, c_dim, w_dim, layers=mapping_layers)
+        self.synthesis = Synthesis(w_dim, img_resolution, img_channels, architecture=architecture,
+                                   channel_base=channel_base, channel_max=channel_max,
+                                   conv_clamp=conv_clamp)  # fmt: skip
+
+    @property
+    def num_ws(self) -> int:
+        return self.synthesis.num_ws
+
+    def map(self, z: Tensor, c: Tensor | None = None, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """Returns ws, (N, num_ws, w_dim): the mapped code repeated, truncated towards ``w_avg``.
+
+        ``ws[:, i] = w_avg + truncation * (w - w_avg)`` for ``i < cutoff`` (None = all) (Karras et al. 2019, B).
+        """
+        ws = self.mapping(z, c)[:, None].repeat(1, self.num_ws, 1)
+        if truncation == 1.0:
+            return ws
+        truncated = torch.lerp(self.mapping.w_avg, ws[:, :cutoff], truncation)
+        return torch.cat([truncated, ws[:, truncated.shape[1] :]], dim=1)
+
+    def forward(self, z: Tensor, c: Tensor | None = None, *, truncation: float = 1.0,
+                noise: str | Sequence[Tensor] = "const") -> Tensor:  # fmt: skip
+        """Returns the image of z; see :meth:`map` and :meth:`Synthesis.plan`."""
+        return self.synthesis(self.map(z, c, truncation=truncation), noise)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Halves the resolution: two 3x3 convolutions and the block's way from the image."""
+
+    def __init__(self, fan_in: int, fan_out: int, channels: int, *, architecture: str, first: bool,
+                 clamp: float | None):  # fmt: skip
+        super().__init__()
+        self.architecture = architecture
+        self.register_buffer("resample_filter", fir_filter())
+        if first or architecture == "skip":
+            self.fromrgb = Convolution(channels, fan_in, 1, clamp=clamp)
+        self.conv0 = Convolution(fan_in, fan_in, 3, clamp=clamp)
+        self.conv1 = Convolution(fan_in, fan_out, 3, down=True, clamp=clamp)
+        if architecture == "resnet":
+            self.skip = Convolution(fan_in, fan_out, 1, lrelu=False, bias=False, down=True)
+
+    def forward(self, x: Tensor | None, image: Tensor | None):
+        if hasattr(self, "fromrgb"):
+            y = self.fromrgb(image)
+            x = y if x is None else x + y
+            image = fir_down(image, self.resample_filter) if self.architecture == "skip" else None
+        if self.architecture != "resnet":
+            return self.conv1(self.conv0(x)), image
+        gain = math.sqrt(0.5)
+        return self.skip(x, gain=gain) + self.conv1(self.conv0(x), gain=gain), image
+
+
+def minibatch_std(x: Tensor, group_size: int | None) -> Tensor:
+    """Returns x with one more channel: the standard deviation over a group of items, averaged over the rest.
+
+    Item i is grouped with items i, i + N/g, ..., g = min(group_size, N), None = N (Karras et al. 2018, 3).
+    """
+    n, c, h, w = x.shape
+    g = n if group_size is None else min(group_size, n)
+    if n % g:
+        raise InpaintError(f"the batch size must be a multiple of the minibatch-std group {g}; got {n}")
+    y = x.float().reshape(g, n // g, c, h, w)
+    y = (y - y.mean(dim=0)).square().mean(dim=0).add(1e-8).sqrt().mean(dim=(1, 2, 3))
+    return torch.cat([x, y.to(x.dtype).repeat(g).view(n, 1, 1, 1).expand(-1, 1, h, w)], dim=1)
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """4x4 features -> logit: minibatch standard deviation, 3x3 convolution, two linear layers."""
+
+    def __init__(self, fan_in: int, cmap_dim: int, channels: int, *, architecture: str, group_size: int | None,
+                 clamp: float | None):  # fmt: skip
+        super().__init__()
+        self.group_size, self.cmap_dim = group_size, cmap_dim
+        if architecture == "skip":
+            self.fromrgb = Convolution(channels, fan_in, 1)
+        self.conv = Convolution(fan_in + 1, fan_in, 3, clamp=clamp)
+        self.fc = FullyConnected(fan_in * 16, fan_in, lrelu=True)
+        self.out = FullyConnected(fan_in, cmap_dim or 1, lrelu=False)
+
+    def forward(self, x: Tensor, image: Tensor | None, cmap: Tensor | None) -> Tensor:
+        if image is not None:
+            x = x + self.fromrgb(image)
+        x = self.conv(minibatch_std(x, self.group_size))
+        x = self.out(self.fc(x.flatten(1)))
+        return x if cmap is None else (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+
+
+class Discriminator(nn.Module):
+    """StyleGAN2 discriminator; arguments as :class:`Generator`, ``mbstd_group_size`` None = the whole batch."""
+
+    def __init__(self, c_dim: int = 0, img_resolution: int = 256, img_channels: int = 3, *,
+                 architecture: str = "resnet", channel_base: int = 32768, channel_max: int = 512,
+                 conv_clamp: float | None = None, mbstd_group_size: int | None = 4):  # fmt: skip
+        super().__init__()
+        check_choice("architecture", architecture, ARCHITECTURES)
+        self.config = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels,
+                           architecture=architecture, channel_base=channel_base, channel_max=channel_max,
+                           conv_clamp=conv_clamp, mbstd_group_size=mbstd_group_size)  # fmt: skip
+        self.img_resolution, self.c_dim = img_resolution, c_dim
+        self.block_resolutions = _resolutions(img_resolution)[:0:-1]
+        for res in self.block_resolutions:
+            block = DiscriminatorBlock(_channels(res, channel_base, channel_max),
+                                       _channels(res // 2, channel_base, channel_max), img_channels,
+                                       architecture=architecture, first=res == img_resolution,
+                                       clamp=conv_clamp)  # fmt: skip
+            self.add_module(f"b{res}", block)
+        width = _channels(4, channel_base, channel_max)
+        cmap_dim = width if c_dim else 0
+        self.b4 = DiscriminatorEpilogue(width, cmap_dim, img_channels, architecture=architecture,
+                                        group_size=mbstd_group_size, clamp=conv_clamp)  # fmt: skip
+        if c_dim:
+            self.mapping = Mapping(0, c_dim, cmap_dim, layers=8)
+
+    def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
+        """Returns logits, (N, 1); high = looks real."""
+        x, image = None, image.contiguous(memory_format=torch.channels_last)
+        for res in self.block_resolutions:
+            x, image = getattr(self, f"b{res}")(x, image)
+        cmap = self.mapping(None, c) if self.c_dim else None
+        return self.b4(x, image, cmap)
+
+
+def _resolutions(img_resolution: int) -> list[int]:
+    if img_resolution < 4 or img_resolution & (img_resolution - 1):
+        raise InpaintError(f"img_resolution must be a power of two, at least 4; got {img_resolution}")
+    return [2**i for i in range(2, img_resolution.bit_length())]
+
+
+def _channels(resolution: int, channel_base: int, channel_max: int) -> int:
+    return min(channel_base // resolution, channel_max)

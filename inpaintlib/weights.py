@@ -1,0 +1,149 @@
+"""Weights on disk: safetensors files, the shipped models and their checksums.
+
+A file carries its network's constructor arguments as JSON in its metadata (key ``config``), so a name
+or a path is all that a user gives. Shipped models are stored as float16 and used as float32; their
+SHA-256 stands in ``models/checksums.json``. Nothing is ever unpickled or downloaded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from .checks import InpaintError
+
+__all__ = ["MODELS", "checksum", "load_discriminator", "load_generator", "load_weights", "resolve", "save_weights",
+           "shipped_names"]  # fmt: skip
+
+MODELS = Path(__file__).parent / "models"
+
+
+def shipped_names() -> dict[str, str]:
+    """Returns the shipped models, name -> SHA-256 of its file."""
+    return json.loads((MODELS / "checksums.json").read_text())
+
+
+def checksum(path: Path | str) -> str:
+    """Returns the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def write_atomically(path: Path | str, content: bytes) -> None:
+    """Writes ``content`` under a temporary name and renames it: the file is whole or not there.
+
+    Raises InpaintError if the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        raise InpaintError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
+    """Writes a module's state and its ``config`` as safetensors.
+
+    Args:
+        module: has a ``config`` mapping, its constructor's arguments.
+        dtype: of the stored floating-point tensors.
+        metadata: further strings, for instance ``images_seen="200000"``.
+    """
+    state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in module.state_dict().items()}
+    header = {"config": json.dumps(module.config, sort_keys=True), **metadata}
+    write_atomically(path, save(state, metadata=header))
+
+
+def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
+    """Returns the file of a shipped name (with its SHA-256) or of a path (with None).
+
+    Raises InpaintError if it is neither.
+    """
+    names = shipped_names()
+    if str(name_or_path) in names:
+        return MODELS / f"{name_or_path}.safetensors", names[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path, None
+    raise InpaintError(
+        f"{str(name_or_path)!r} is neither a shipped model ({', '.join(sorted(names)) or 'none'}) nor a file"
+    )
+
+
+def load_weights(name_or_path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns the float32 tensors and the metadata of a safetensors file.
+
+    Raises InpaintError if the file is missing, is no safetensors file, does not match the checksum of
+    its name, or holds NaN or infinity.
+    """
+    path, expected = resolve(name_or_path)
+    if expected is not None and checksum(path) != expected:
+        raise InpaintError(
+            f"{path.name} must have SHA-256 {expected}; got {checksum(path)}. The file is damaged: restore it."
+        )
+    try:
+        with safe_open(path, framework="pt") as f:
+            metadata = f.metadata() or {}
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise InpaintError(f"{path} must be a safetensors file; it cannot be read: {error}") from error
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise InpaintError(f"{path}: tensor {key} must be finite; it holds NaN or infinity")
+    return tensors, metadata
+
+
+def build(network: type[nn.Module], name_or_path: Path | str) -> nn.Module:
+    """Returns ``network(**config)`` with a file's weights, frozen, in evaluation mode, channels-last.
+
+    Raises InpaintError if the config or the shapes do not fit the network.
+    """
+    tensors, metadata = load_weights(name_or_path)
+    try:
+        config = json.loads(metadata["config"])
+        module = network(**config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InpaintError(
+            f"{name_or_path}: metadata 'config' must hold the arguments of {network.__name__}; got "
+            f"{metadata.get('config')!r} ({error})"
+        ) from error
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:300]
+        raise InpaintError(f"{name_or_path}: weights must fit {network.__name__}(**config); {problem}") from error
+    return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def load_generator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):
+    """Returns a frozen :class:`~inpaintlib.stylegan2.Generator`.
+
+    Args:
+        name_or_path: a shipped name (``"faces64"``) or a safetensors file made by :func:`save_weights`.
+        device: where to put it.
+
+    Raises:
+        InpaintError: see :func:`load_weights`; also if the weights do not fit the config.
+    """
+    from .stylegan2 import Generator
+
+    return build(Generator, name_or_path).to(device)
+
+
+def load_discriminator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):
+    """Returns a frozen :class:`~inpaintlib.stylegan2.Discriminator` (``"faces64-discriminator"``)."""
+    from .stylegan2 import Discriminator
+
+    return build(Discriminator, name_or_path).to(device)
