@@ -97,9 +97,9 @@ def check_mask(name: str, mask: torch.Tensor, *, like: torch.Tensor | None = Non
         raise InpaintError(f"{name} must fit the image's {tuple(like.shape)}; got {tuple(mask.shape)}")
     if not ((mask == 0) | (mask == 1)).all():
         raise InpaintError(f"{name} must hold only 0 (known) and 1 (hole); got other values. Threshold it first.")
-    holes = mask.flatten(1).sum(1)
-    if (holes == 0).any():
-        raise InpaintError(f"{name} has no hole in item {int((holes == 0).nonzero()[0])}; there is nothing to inpaint")
-    if (holes == mask[0].numel()).any():
-        item = int((holes == mask[0].numel()).nonzero()[0])
-        raise InpaintError(f"{name} hides every pixel of item {item}; at least one pixel must be known")
+    empty = (mask == 0).flatten(1).all(dim=1)
+    if empty.any():
+        raise InpaintError(f"{name} has no hole in item {int(empty.nonzero()[0])}; there is nothing to inpaint")
+    full = (mask == 1).flatten(1).all(dim=1)
+    if full.any():
+        raise InpaintError(f"{name} hides every pixel of item {int(full.nonzero()[0])}; at least one must be known")
