@@ -1,0 +1,94 @@
+# Two commands do everything: `make all` and `make test`. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := help
+
+PROFILE := embedded
+INPAINTLIB_DATA ?=
+DATA := $(INPAINTLIB_DATA)
+MINUTES := 60
+VENV := .venv
+export INPAINTLIB_ROOT := $(CURDIR)
+
+# The interpreter: PYTHON=..., or that of an active conda environment (not the base one), is used as it
+# is; otherwise VENV is made, and its stamp is what everything else depends on.
+CONDA_PREFIX ?=
+CONDA_DEFAULT_ENV ?= base
+PYTHON ?= $(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX:%=%/bin/python))
+ifeq ($(PYTHON),)
+RUN := $(VENV)/bin/python
+ENV := $(VENV)/stamp
+else
+RUN := $(PYTHON)
+ENV :=
+endif
+
+SITE := reports/$(PROFILE)
+STEMS := $(filter-out inpaint,$(basename $(notdir $(sort $(wildcard params/$(PROFILE)/*.yaml)))))
+REPORTS := $(STEMS:%=report-%)
+# What results depend on; training makes new weights, and those are in models/.
+LIB := $(wildcard inpaintlib/*.py inpaintlib/models/*)
+TEMPLATES := $(wildcard inpaintlib/templates/* inpaintlib/templates/*/*)
+
+.PHONY: all check clean env help inpaint lint lock test train-faces64 train-percept $(REPORTS)
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  report-NAME    run and render one notebook: $(STEMS)"
+
+all: $(SITE)/index.html  ## run and render every notebook of PROFILE (embedded), list them in index.html
+
+env: $(ENV)  ## make the environment (.venv), or check that of PYTHON=...
+	@$(RUN) -c 'import inpaintlib.report' || { echo "error: $(RUN) lacks the project; see environment.yml" >&2; exit 1; }
+
+test: $(ENV)  ## run the tests
+	$(RUN) -m pytest
+
+check: $(ENV)  ## prove that the reports of PROFILE are there and whole
+	$(RUN) -m inpaintlib check $(PROFILE)
+
+lint: $(ENV)  ## check style of code and notebooks
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+$(REPORTS): report-%: $(SITE)/%.html
+	@$(RUN) -m inpaintlib index $(PROFILE)
+
+inpaint: $(ENV)  ## fill the hole in your own image: IMAGE=photo.jpg MASK=mask.png [OUT=result.png]
+	@[[ -n "$${IMAGE:-}" && -n "$${MASK:-}" ]] || { echo "error: make inpaint needs IMAGE=... MASK=..." >&2; exit 1; }
+	@$(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" $${OUT:+--out "$$OUT"} --params params/$(PROFILE)/inpaint.yaml
+
+train-faces64: $(ENV)  ## train the face generator: [DATA=folder] [MINUTES=60]; resumes runs/faces64
+	$(RUN) -m inpaintlib.train.gan --data "$(DATA)" --out runs/faces64 --minutes "$(MINUTES)"
+
+train-percept: $(ENV)  ## train both perceptual networks: [DATA=folder]
+	$(RUN) -m inpaintlib.train.percept percept-guide --data "$(DATA)" --out runs/percept
+	$(RUN) -m inpaintlib.train.percept percept-judge --data "$(DATA)" --out runs/percept
+
+lock:  ## pin the versions of pyproject.toml's dependencies in requirements.lock (needs uv)
+	@command -v uv >/dev/null || { echo "error: make lock needs uv on the PATH" >&2; exit 1; }
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	    --extra dev pyproject.toml -o requirements.lock
+
+clean:  ## remove the reports of every profile
+	find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+
+$(SITE)/index.html: $(STEMS:%=$(SITE)/%.html)
+	@[[ -n "$(STEMS)" ]] || { echo "error: profile $(PROFILE) has no files in params/$(PROFILE)/" >&2; exit 1; }
+	@$(RUN) -m inpaintlib index $(PROFILE)
+
+$(SITE)/%.html: $(SITE)/%.ipynb $(TEMPLATES)
+	@$(RUN) -m inpaintlib render $<
+
+$(SITE)/%.ipynb: notebooks/%.ipynb params/$(PROFILE)/%.yaml $(LIB) $(ENV)
+	@$(RUN) -m inpaintlib run $< --params params/$(PROFILE)/$*.yaml --out $@
+
+$(VENV)/stamp: requirements.lock pyproject.toml
+	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	    { echo "error: python3 on the PATH must be Python 3.11 to 3.13; or give PYTHON=..." >&2; exit 1; }
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $@

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from inpaintlib.study import project_root
+
+from .notebooks import YAML, notebook, write
+
+ROOT = project_root()
+GOOD = """import time
+from IPython.display import display
+mark = {"inpaintlib-progress": True}
+line = display({"text/plain": "Adam: 0 of 2"}, raw=True, metadata=mark, display_id=True)
+line.update({"text/plain": "Adam: 2 of 2"}, raw=True, metadata=mark)
+print("rate", rate)"""
+
+
+def make(folder, *arguments):
+    """Runs make in ``folder`` with this Python; returns the finished process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("INPAINTLIB", "MAKE", "CONDA"))}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = ["make", f"PYTHON={sys.executable}", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def jobs(folder, *arguments):
+    """Returns the notebooks that make would execute."""
+    planned = make(folder, "-n", *arguments, "all").stdout.splitlines()
+    return [line.split("notebooks/")[1].split(".ipynb")[0] for line in planned if " inpaintlib run " in line]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A project of two notebooks, of which `bad` fails, and what `make -j2 -k all` said in it."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "Makefile", folder)
+    write(folder, "good", notebook(v4.new_markdown_cell("## Result"), GOOD))
+    write(folder, "bad", notebook("assert not fail, 'asked to fail'"), YAML.replace("false", "true"))
+    return folder, make(folder, "-j2", "-k", "all")
+
+
+def test_a_failing_notebook_leaves_itself_to_read_and_no_target(first):
+    folder, done = first
+    assert done.returncode != 0
+    assert "error: bad.ipynb failed in cell 3: AssertionError: asked to fail (see " in done.stderr
+    assert "Traceback" not in done.stderr
+    left = {path.name for path in (folder / "reports/embedded").iterdir()}
+    assert left == {"good.ipynb", "good.html", "bad.failed.ipynb"}
+
+
+def test_progress_shows_in_the_terminal_and_parameters_reach_the_notebook(first):
+    folder, done = first
+    assert "[good] 4/4 Result" in done.stderr or "[good] 3/3 Result" in done.stderr
+    assert "[good]     Adam: " in done.stderr
+    assert "WARNING" not in done.stderr
+    outputs = nbformat.read(folder / "reports/embedded/good.ipynb", as_version=4).cells[-1].outputs
+    assert outputs[-1].text == "rate 0.1\n"
+
+
+def test_only_what_changed_runs_again(first):
+    folder, _ = first
+    assert jobs(folder) == ["bad"]
+    (folder / "params/embedded/bad.yaml").write_text(YAML)
+    done = make(folder, "all")
+    assert done.returncode == 0, done.stderr
+    assert "[good]" not in done.stderr
+    assert not (folder / "reports/embedded/bad.failed.ipynb").exists()
+    assert "Nothing to be done" in make(folder, "all").stdout
+    assert jobs(folder, "-W", "params/embedded/good.yaml") == ["good"]
+    assert jobs(folder, "-W", "notebooks/bad.ipynb") == ["bad"]
+    (folder / "inpaintlib").mkdir()
+    (folder / "inpaintlib" / "losses.py").touch()
+    assert jobs(folder) == ["bad", "good"]
+
+
+def test_the_real_project_uses_no_undefined_variable():
+    done = make(ROOT, "--warn-undefined-variables", "-n", "all", "test", "lint", "check", "lock", "clean", "inpaint")
+    assert done.returncode == 0
+    assert "warning" not in done.stdout + done.stderr
+
+
+def test_help_is_the_default_and_lists_the_targets():
+    said = make(ROOT).stdout
+    for target in ("all", "test", "env", "inpaint", "clean", "lint", "lock", "train-faces64", "report-NAME"):
+        assert f"  {target} " in said
+
+
+def test_without_python_given_the_environment_is_made_first(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    write(tmp_path, "good", notebook())
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    planned = make(tmp_path, "-n", "PYTHON=", "all").stdout
+    steps = ["python3 -m venv .venv", "install", "touch .venv/stamp", ".venv/bin/python -m inpaintlib run"]
+    places = [planned.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_a_conda_environment_is_used_as_it_is_unless_it_is_the_base_one(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    write(tmp_path, "good", notebook())
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    for name, interpreter in (("x", "/opt/conda/envs/x/bin/python"), ("base", ".venv/bin/python")):
+        conda = {"CONDA_PREFIX": "/opt/conda/envs/x", "CONDA_DEFAULT_ENV": name, "PATH": os.environ["PATH"]}
+        command = ["make", "-n", "all"]
+        planned = subprocess.run(command, cwd=tmp_path, env=conda, capture_output=True, text=True).stdout
+        assert f"{interpreter} -m inpaintlib run" in planned
+
+
+def test_inpaint_asks_for_its_two_files(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = make(tmp_path, "inpaint", "IMAGE=photo.jpg")
+    assert done.returncode != 0
+    assert "error: make inpaint needs IMAGE=... MASK=..." in done.stderr
+    done = make(tmp_path, "inpaint", "IMAGE=my photo.jpg", "MASK=mask.png")
+    assert "error: my photo.jpg must be an image file; there is none" in done.stderr
