@@ -61,14 +61,21 @@ def _square(encoded: bytes | Path, size: int) -> np.ndarray:
 def _stack(pictures: list[bytes] | list[Path], size: int) -> Tensor:
     images = np.empty((len(pictures), size, size, 3), dtype=np.uint8)
     for i, picture in enumerate(pictures):
-        images[i] = _square(picture, size)
+        try:
+            images[i] = _square(picture, size)
+        except OSError as error:
+            name = picture if isinstance(picture, Path) else f"row {i}"
+            raise InpaintError(f"{name} must be a picture; it cannot be read: {error}") from error
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 def _parquet(path: Path):
     import pyarrow.parquet  # only this layout needs it
 
-    return pyarrow.parquet.read_table(path)
+    try:
+        return pyarrow.parquet.read_table(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are of these two kinds
+        raise InpaintError(f"{path} must be a Parquet file; it cannot be read: {error}") from error
 
 
 def load_celeba(folder: Path | str, split: str = "train", *, size: int = 64) -> Labelled:

@@ -79,7 +79,8 @@ def conv_down(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
     return F.conv2d(y, weight, stride=2)
 
 
-def bias_act(x: Tensor, bias: Tensor | None, *, gain: float = 1.0, clamp: float | None = None, lrelu: bool = True) -> Tensor:
+def bias_act(x: Tensor, bias: Tensor | None, *, gain: float = 1.0, clamp: float | None = None,
+             lrelu: bool = True) -> Tensor:  # fmt: skip
     """Returns ``clamp(gain * act(x + bias))`` with leaky ReLU of slope 0.2 (its own gain sqrt 2 included) or linear.
 
     The channel axis is axis 1. ``clamp`` is the limit after all gains.

@@ -54,9 +54,12 @@ class FullyConnected(nn.Module):
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / lr_mul)
         self.bias = nn.Parameter(torch.full((fan_out,), float(bias_init)))
 
+    def effective(self) -> tuple[Tensor, Tensor]:
+        """Returns weight and bias as they are used."""
+        return self.weight * self.gain, self.bias * self.lr_mul
+
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.weight * self.gain, self.bias * self.lr_mul)
-        return bias_act(y, None, lrelu=self.lrelu)
+        return bias_act(F.linear(x, *self.effective()), None, lrelu=self.lrelu)
 
 
 class Convolution(nn.Module):
@@ -120,8 +123,9 @@ def _check_width(name: str, x: Tensor | None, width: int) -> None:
 
 
 class LayerPlan(NamedTuple):
-    """What a synthesis layer needs besides its input and style; all of it independent of the codes."""
+    """What a synthesis layer needs besides its input and code; all of it independent of the codes."""
 
+    affine: tuple[Tensor, Tensor]  # (I, w_dim), (I): code -> styles
     weight: Tensor  # (O, I, 3, 3)
     energy: Tensor  # (O, I), sum over taps of weight^2
     offset: Tensor  # (1 or N, O, H, W) or (1, O, 1, 1): sqrt(2) * gain * (noise + bias)
@@ -150,10 +154,10 @@ class SynthesisLayer(nn.Module):
             offset = offset + noise * (self.noise_strength * self.gain)
         weight = self.weight.contiguous(memory_format=torch.channels_last)
         offset = offset.contiguous(memory_format=torch.channels_last)
-        return LayerPlan(weight, weight.square().sum(dim=(2, 3)), offset)
+        return LayerPlan(self.affine.effective(), weight, weight.square().sum(dim=(2, 3)), offset)
 
     def forward(self, x: Tensor, w: Tensor, plan: LayerPlan) -> Tensor:
-        styles = self.affine(w)
+        styles = F.linear(w, *plan.affine)
         d = demodulation(styles, plan.energy) * self.gain
         x = x * styles.to(x.dtype)[:, :, None, None]
         if self.up:
@@ -175,12 +179,24 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(channels, fan_in, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def plan(self) -> tuple[Tensor, Tensor]:
+        """Returns the map from code to styles, (I, w_dim) and (I,), with the layer's gain in it."""
+        weight, bias = self.affine.effective()
+        return weight * self.weight_gain, bias * self.weight_gain
+
+    def forward(self, x: Tensor, w: Tensor, plan: tuple[Tensor, Tensor]) -> Tensor:
         # Three output channels only: a kernel per item, (N, 3, I), is far smaller than a scaled copy of x.
-        kernel = self.weight[:, :, 0, 0] * (self.affine(w) * self.weight_gain)[:, None, :]
+        kernel = self.weight[:, :, 0, 0] * F.linear(w, *plan)[:, None, :]
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view: features are channels-last
         y = torch.matmul(pixels, kernel.to(x.dtype).transpose(1, 2)).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         return bias_act(y, self.bias, clamp=self.clamp, lrelu=False)
+
+
+class BlockPlan(NamedTuple):
+    """The constants of a block's layers, and of its toRGB (None if it has none)."""
+
+    layers: list[LayerPlan]
+    torgb: tuple[Tensor, Tensor] | None
 
 
 class SynthesisBlock(nn.Module):
@@ -203,8 +219,18 @@ class SynthesisBlock(nn.Module):
         if residual:
             self.skip = Convolution(fan_in, fan_out, 1, lrelu=False, bias=False, up=True)
 
-    def forward(self, x: Tensor | None, image: Tensor | None, ws: Sequence[Tensor], plans: Sequence[LayerPlan]):
+    @property
+    def layers(self) -> list[SynthesisLayer]:
+        return [self.conv1] if self.first else [self.conv0, self.conv1]
+
+    def plan(self, noise: Sequence[Tensor | None]) -> BlockPlan:
+        """Returns the block's constants for one noise map (or None) a layer."""
+        layers = [layer.plan(n) for layer, n in zip(self.layers, noise, strict=True)]
+        return BlockPlan(layers, self.torgb.plan() if self.to_image else None)
+
+    def forward(self, x: Tensor | None, image: Tensor | None, ws: Sequence[Tensor], plan: BlockPlan):
         """Returns features and image; ``ws`` holds the block's codes in the order conv0, conv1, torgb."""
+        plans = plan.layers
         if self.first:
             x = self.const.expand(len(ws[0]), -1, -1, -1).contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, ws[0], plans[0])
@@ -215,7 +241,7 @@ class SynthesisBlock(nn.Module):
         if image is not None:
             image = fir_up(image, self.resample_filter)
         if self.to_image:
-            rgb = self.torgb(x, ws[-1])
+            rgb = self.torgb(x, ws[-1], plan.torgb)
             image = rgb if image is None else image + rgb
         return x, image
 
@@ -244,7 +270,7 @@ class Synthesis(nn.Module):
     @property
     def layers(self) -> list[SynthesisLayer]:
         """The 3x3 layers in the order in which they run; noise maps are listed in this order."""
-        return [layer for b in self.blocks for layer in ([b.conv1] if b.first else [b.conv0, b.conv1])]
+        return [layer for block in self.blocks for layer in block.layers]
 
     def constant_noise(self) -> list[Tensor]:
         """Returns the stored noise maps, one (1, 1, H, W) a layer."""
@@ -263,8 +289,8 @@ class Synthesis(nn.Module):
             for layer in self.layers
         ]  # fmt: skip
 
-    def plan(self, noise: str | Sequence[Tensor] = "const") -> list[LayerPlan]:
-        """Returns the constants of all layers for a noise choice.
+    def plan(self, noise: str | Sequence[Tensor] = "const") -> list[BlockPlan]:
+        """Returns the constants of all blocks for a noise choice.
 
         Args:
             noise: ``"const"`` the stored maps, ``"none"`` no noise, or one map a layer, (1 or N, 1, H, W),
@@ -285,18 +311,24 @@ class Synthesis(nn.Module):
                     f"noise must hold {len(layers)} maps (N, 1, H, W) of heights {[e[1] for e in expected]}; "
                     f"got shapes {[tuple(m.shape) for m in maps]}"
                 )
-        return [layer.plan(m) for layer, m in zip(layers, maps, strict=True)]
+        rest = iter(maps)
+        return [block.plan([next(rest) for _ in block.layers]) for block in self.blocks]
 
-    def render(self, ws: Tensor, plans: Sequence[LayerPlan]) -> Tensor:
-        """Returns the image of ``ws`` (N, num_ws, w_dim) under the constants of :meth:`plan`."""
+    def render(self, ws: Tensor, plans: Sequence[BlockPlan]) -> Tensor:
+        """Returns the image of ``ws`` (N, num_ws, w_dim) under the constants of :meth:`plan`.
+
+        Raises InpaintError if ``ws`` has another shape, or the noise maps were for another number of items.
+        """
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise InpaintError(f"ws must have shape (N, {self.num_ws}, {self.w_dim}); got {tuple(ws.shape)}")
+        counts = {len(layer.offset) for plan in plans for layer in plan.layers}
+        if not counts <= {1, len(ws)}:
+            raise InpaintError(f"noise must hold 1 or {len(ws)} maps a layer, as many as codes; got {max(counts)}")
         codes, x, image = ws.unbind(dim=1), None, None
         start = 0  # a block's toRGB shares its code with the next block's conv0
-        for block in self.blocks:
-            n = 1 if block.first else 2
-            # layers before this block: `start` of them, one plan each
-            x, image = block(x, image, codes[start : start + n + 1], plans[start : start + n])
+        for block, plan in zip(self.blocks, plans, strict=True):
+            n = len(plan.layers)
+            x, image = block(x, image, codes[start : start + n + 1], plan)
             start += n
         return image
 
@@ -389,7 +421,7 @@ def minibatch_std(x: Tensor, group_size: int | None) -> Tensor:
     g = n if group_size is None else min(group_size, n)
     if n % g:
         raise InpaintError(f"the batch size must be a multiple of the minibatch-std group {g}; got {n}")
-    y = x.float().reshape(g, n // g, c, h, w)
+    y = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(g, n // g, c, h, w)
     y = (y - y.mean(dim=0)).square().mean(dim=0).add(1e-8).sqrt().mean(dim=(1, 2, 3))
     return torch.cat([x, y.to(x.dtype).repeat(g).view(n, 1, 1, 1).expand(-1, 1, h, w)], dim=1)
 
@@ -423,6 +455,7 @@ class Discriminator(nn.Module):
                  conv_clamp: float | None = None, mbstd_group_size: int | None = 4):  # fmt: skip
         super().__init__()
         check_choice("architecture", architecture, ARCHITECTURES)
+        check_integer("img_resolution", img_resolution, low=8)
         self.config = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels,
                            architecture=architecture, channel_base=channel_base, channel_max=channel_max,
                            conv_clamp=conv_clamp, mbstd_group_size=mbstd_group_size)  # fmt: skip
@@ -451,10 +484,17 @@ class Discriminator(nn.Module):
 
 
 def _resolutions(img_resolution: int) -> list[int]:
-    if img_resolution < 4 or img_resolution & (img_resolution - 1):
+    check_integer("img_resolution", img_resolution, low=4)
+    if img_resolution & (img_resolution - 1):
         raise InpaintError(f"img_resolution must be a power of two, at least 4; got {img_resolution}")
     return [2**i for i in range(2, img_resolution.bit_length())]
 
 
 def _channels(resolution: int, channel_base: int, channel_max: int) -> int:
-    return min(channel_base // resolution, channel_max)
+    channels = min(channel_base // resolution, channel_max)
+    if channels < 1:
+        raise InpaintError(
+            f"channel_base and channel_max must leave at least one channel at {resolution} px; got {channel_base}"
+            f" and {channel_max}"
+        )
+    return channels

@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .checks import InpaintError
+from .checks import InpaintError, check_finite
 
-__all__ = ["MODELS", "checksum", "load_discriminator", "load_generator", "load_weights", "resolve", "save_weights",
-           "shipped_names"]  # fmt: skip
+__all__ = ["MODELS", "checksum", "checksums", "load_discriminator", "load_generator", "load_weights", "resolve",
+           "save_weights", "shipped_names"]  # fmt: skip
 
 MODELS = Path(__file__).parent / "models"
 
@@ -34,6 +34,18 @@ def checksum(path: Path | str) -> str:
     """Returns the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def checksums(*names_or_paths: str) -> dict[str, str]:
+    """Returns name or path -> SHA-256 of its file, for a report's provenance.
+
+    A name that is neither shipped nor a file (a network of another package) is said to be so.
+    """
+    out = {}
+    for name in names_or_paths:
+        known = name in shipped_names() or Path(name).is_file()
+        out[name] = checksum(resolve(name)[0]) if known else "weights of another package"
+    return out
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
@@ -59,8 +71,13 @@ def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = to
         module: has a ``config`` mapping, its constructor's arguments.
         dtype: of the stored floating-point tensors.
         metadata: further strings, for instance ``images_seen="200000"``.
+
+    Raises:
+        InpaintError: if a value is not finite in ``dtype``, or the file cannot be written.
     """
     state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in module.state_dict().items()}
+    for key, value in state.items():
+        check_finite(f"{key} as {dtype}", value)
     header = {"config": json.dumps(module.config, sort_keys=True), **metadata}
     write_atomically(path, save(state, metadata=header))
 
@@ -72,7 +89,10 @@ def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
     """
     names = shipped_names()
     if str(name_or_path) in names:
-        return MODELS / f"{name_or_path}.safetensors", names[str(name_or_path)]
+        path = MODELS / f"{name_or_path}.safetensors"
+        if not path.is_file():
+            raise InpaintError(f"{path} is missing; it belongs to the package: restore it")
+        return path, names[str(name_or_path)]
     path = Path(name_or_path)
     if path.is_file():
         return path, None
@@ -113,8 +133,9 @@ def build(network: type[nn.Module], name_or_path: Path | str) -> nn.Module:
     tensors, metadata = load_weights(name_or_path)
     try:
         config = json.loads(metadata["config"])
-        module = network(**config)
-    except (KeyError, TypeError, ValueError) as error:
+        with torch.random.fork_rng(devices=[]):  # constructors draw weights from the global generator
+            module = network(**config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InpaintError(
             f"{name_or_path}: metadata 'config' must hold the arguments of {network.__name__}; got "
             f"{metadata.get('config')!r} ({error})"

@@ -99,6 +99,9 @@ def _geometry(x: Tensor, draw: _Draws) -> Tensor:
     m = _scale(s, 1.0 / s) @ m
     m = _rotation(draw.uniform(-math.pi, math.pi, 0.0, p_rot)) @ m
     m = _shift(draw.normal(0.25), draw.normal(0.25)) @ m
+    # The filter's peak falls on a pixel: doubled, the picture's centre lies half a pixel before the grid's.
+    centre = one * (-0.5 / size)
+    m = _shift(centre, centre) @ m @ _shift(-centre, -centre)
     # Reflect-pad, double the resolution, warp with a margin for the filter's tails, halve again.
     pad, margin = size // 2, len(SYM6) // 2 - 1
     taps = torch.tensor(SYM6, device=x.device)

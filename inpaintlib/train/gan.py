@@ -26,9 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import InpaintError
+from ..checks import InpaintError, check_integer, check_number
 from ..data import load_celeba
 from ..images import sheet, write_image
+from ..machine import short_hardware
 from ..stylegan2 import Discriminator, Generator
 from ..weights import load_discriminator, load_generator, save_weights, write_atomically
 from .augment import AdaController, augment
@@ -57,6 +58,12 @@ class Settings:
     ada_every: int = 8  # iterations
     style_mixing: float = 0.9
     seed: int = 0
+
+    def __post_init__(self):
+        for name in ("z_dim", "w_dim", "batch", "r1_every", "ema_images", "ada_images", "ada_every"):
+            check_integer(name, getattr(self, name), low=1)
+        check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
+        check_number("r1_gamma", self.r1_gamma, low=0.0)
 
 
 class GanTraining:
@@ -90,11 +97,12 @@ class GanTraining:
     def start_from(self, generator: str, discriminator: str) -> None:
         """Continues from weights alone: networks and EMA are loaded, optimisers start afresh.
 
-        Raises InpaintError if the files' resolution is not the run's.
+        Raises InpaintError if the files' networks are not the run's.
         """
         g, d = load_generator(generator), load_discriminator(discriminator)
-        if g.img_resolution != self.settings.resolution:
-            raise InpaintError(f"{generator} makes {g.img_resolution} px images; this run needs {self.settings.resolution}")
+        for name, network, own in ((generator, g, self.g), (discriminator, d, self.d)):
+            if network.config != own.config:
+                raise InpaintError(f"{name} must be a network {own.config}, by the settings; got {network.config}")
         self._take(g, d)
 
     # One iteration ---------------------------------------------------------------------------------
@@ -192,7 +200,8 @@ class GanTraining:
         modules = {"g": self.g, "d": self.d, "g_ema": self.g_ema, "opt_g": self.opt_g, "opt_d": self.opt_d}
         counters = {"iteration": self.iteration, "images_seen": self.images_seen, "seconds": self.seconds}
         return {**{k: m.state_dict() for k, m in modules.items()}, **counters, "p": self.ada.p,
-                "rng": self.rng.get_state(), "settings": dataclasses.asdict(self.settings)}  # fmt: skip
+                "signs": self._signs, "rng": self.rng.get_state(),
+                "settings": dataclasses.asdict(self.settings)}  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Writes the whole state atomically."""
@@ -204,19 +213,21 @@ class GanTraining:
         """Continues exactly from a file of :meth:`save`; raises InpaintError if it is none or of other settings."""
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            settings, signs = state["settings"], state["signs"]
         except Exception as error:  # torch.load raises whatever its parts raise on a damaged file
             raise InpaintError(f"{path} must be a checkpoint of this training; it cannot be read: {error}") from error
-        if state["settings"] != dataclasses.asdict(self.settings):
-            raise InpaintError(f"{path} was made with the settings {state['settings']}; use the same, or a new folder")
+        if settings != dataclasses.asdict(self.settings):
+            raise InpaintError(f"{path} was made with the settings {settings}; use the same, or a new folder")
         for key in ("g", "d", "g_ema", "opt_g", "opt_d"):
             getattr(self, key).load_state_dict(state[key])
         self.iteration, self.images_seen, self.seconds = state["iteration"], state["images_seen"], state["seconds"]
         self.ada.p = state["p"]
+        self._signs.copy_(signs)
         self.rng.set_state(state["rng"].cpu())
 
     def export(self, folder: Path, name: str) -> None:
         """Writes ``NAME.safetensors`` (the averaged generator) and ``NAME-discriminator.safetensors``."""
-        facts = {"images_seen": str(self.images_seen), "seconds": f"{self.seconds:.0f}",
+        facts = {"images_seen": str(self.images_seen), "seconds": f"{self.seconds:.0f}", "hardware": short_hardware(),
                  "settings": json.dumps(dataclasses.asdict(self.settings), sort_keys=True)}  # fmt: skip
         save_weights(folder / f"{name}.safetensors", self.g_ema, **facts)
         save_weights(folder / f"{name}-discriminator.safetensors", self.d, **facts)
@@ -285,8 +296,8 @@ def main(argv: list[str] | None = None) -> int:
     for field in dataclasses.fields(Settings):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     args = parser.parse_args(argv)
-    settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
     try:
+        settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
         images = load_celeba(args.data, size=settings.resolution).images[: args.limit]
         held_out = load_celeba(args.data, "val", size=settings.resolution).images if args.kid else None
         run = GanTraining(settings, images, args.device)
@@ -298,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
         train(run, args.out, seconds=60 * args.minutes, max_images=args.max_images, every=args.every, held_out=held_out)
         if args.export:
             run.export(args.out, args.export)
-    except InpaintError as error:
+    except (InpaintError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,0 +1,325 @@
+"""The latent search: find the code whose image agrees with the known pixels.
+
+Items of a batch are independent. The batch's loss is the sum of the items' losses, Adam works element
+by element, clipping is per item, and every item draws from its own generator; so a batch of k gives
+what k single runs give, up to the rounding of differently shaped matrix products.
+
+The search keeps, for every item, the code of the lowest objective seen. What is returned is rendered
+once more from that code, by the very call that :func:`replay` makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .checks import InpaintError, check_choice, check_image, check_integer, check_mask, check_number
+from .images import composite
+from .losses import Objective, objective_from
+from .stylegan2 import Generator
+
+__all__ = ["Inversion", "SPACES", "STARTS", "Search", "invert", "mean_code", "product", "replay"]
+
+SPACES = ("z", "w", "w+")
+STARTS = ("w_avg", "random")
+NOISES = ("const", "none", "random")
+
+#: Called after a step with (step, steps, objective of each item (N,)).
+Progress = Callable[[int, int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search; every field is a number or a word, as params files hold them.
+
+    Attributes:
+        space: ``z``, ``w`` (one code for all layers) or ``w+`` (one code a layer).
+        start: ``w_avg`` (the mean of 10,000 mapped codes) or ``random``; in z every start is random,
+            since no z maps to the mean code.
+        noise: the generator's noise inputs: ``const``, ``none``, or ``random`` (drawn once an item).
+        steps: updates, at least 1.
+        learning_rate: Adam's first rate, above 0.
+        last_rate: the last step's rate as a fraction of the first, in (0, 1]; ExponentialLR between.
+        clip: limit of each item's gradient norm, above 0; None = none.
+        patience: an item stops after this many steps without improving by ``tolerance`` (relative);
+            None = all steps.
+        tolerance: at least 0.
+    """
+
+    space: str = "w+"
+    start: str = "w_avg"
+    noise: str = "const"
+    steps: int = 200
+    learning_rate: float = 0.1
+    last_rate: float = 0.1
+    clip: float | None = 1.0
+    patience: int | None = None
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_choice("space", self.space, SPACES)
+        check_choice("start", self.start, STARTS)
+        check_choice("noise", self.noise, NOISES)
+        check_integer("steps", self.steps, low=1)
+        check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
+        check_number("last_rate", self.last_rate, low=0.0, high=1.0, open_low=True)
+        check_number("tolerance", self.tolerance, low=0.0)
+        if self.clip is not None:
+            check_number("clip", self.clip, low=0.0, open_low=True)
+        if self.patience is not None:
+            check_integer("patience", self.patience, low=1)
+
+    @property
+    def gamma(self) -> float:
+        """The factor of ExponentialLR: the rate falls to ``last_rate`` of the first at the last step."""
+        return self.last_rate ** (1.0 / max(self.steps - 1, 1))
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The result of :func:`invert` for N items.
+
+    Attributes:
+        w: (N, num_ws, w_dim), the best code of each item, one a layer whatever the space.
+        z: (N, z_dim) in space ``z``, else None.
+        noise: ``"const"``, ``"none"``, or the drawn maps, one (N, 1, H, W) a layer.
+        image: (N, 3, R, R), G(w), not clamped.
+        composite: (N, 3, R, R), known pixels of the target and the hole of G(w).
+        history: tidy table with columns item, step, objective, one a term, best; a row an item and step.
+        loss: (N,), the objective of w.
+        seeds: each item's seed.
+        search: the settings.
+        stopped: ``"finished"``, ``"flat"`` (all items ran out of patience) or ``"interrupted"``.
+        generator: the network, for :func:`replay`.
+    """
+
+    w: Tensor
+    z: Tensor | None
+    noise: str | list[Tensor]
+    image: Tensor
+    composite: Tensor
+    history: pd.DataFrame
+    loss: Tensor
+    seeds: list[int]
+    search: Search
+    stopped: str
+    generator: Generator = field(repr=False)
+
+
+def replay(record: Inversion) -> Tensor:
+    """Returns ``record.image`` again, bit for bit, from its code and noise."""
+    with torch.no_grad():
+        return record.generator.synthesis(record.w, record.noise)
+
+
+def mean_code(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> Tensor:
+    """Returns the mean of ``samples`` mapped codes, (w_dim,): the start ``w_avg`` of the study.
+
+    For a class-conditional network the classes are drawn uniformly.
+    """
+    parameter = next(generator.parameters())
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(samples, generator.z_dim, generator=rng).to(parameter)
+    c = None
+    if generator.c_dim:
+        labels = torch.randint(generator.c_dim, (samples,), generator=rng)
+        c = torch.nn.functional.one_hot(labels, generator.c_dim).to(parameter)
+    with torch.no_grad():
+        return generator.mapping(z, c).mean(dim=0)
+
+
+def product(images: Tensor, masks: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor, list[int], pd.DataFrame]:
+    """Returns the batch of every image under every mask with every seed.
+
+    Args:
+        images: (I, 3, H, W).
+        masks: (J, 1, H, W).
+        seeds: S whole numbers.
+
+    Returns:
+        images (I J S, 3, H, W), masks (I J S, 1, H, W), seeds, and a table with columns item, image, mask, seed.
+    """
+    i, j, s = torch.meshgrid(*(torch.arange(n) for n in (len(images), len(masks), len(seeds))), indexing="ij")
+    i, j, s = i.flatten(), j.flatten(), s.flatten()
+    chosen = [int(seeds[k]) for k in s]
+    table = pd.DataFrame({"item": range(len(i)), "image": i.numpy(), "mask": j.numpy(), "seed": chosen})
+    return images[i], masks[j], chosen, table
+
+
+def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Objective | None = None,
+           search: Search | None = None, seeds: Sequence[int] | int = 0, c: Tensor | None = None,
+           progress: Progress | None = None) -> Inversion:  # fmt: skip
+    """Returns, for every item, the code whose image agrees best with the known pixels.
+
+    .. math:: w^* = \\arg\\min_w \\sum_j \\lambda_j L_j(G(w), x, M)
+
+    Source: the study's objectives; Adam (Kingma & Ba 2015) with an exponentially falling rate.
+
+    Args:
+        generator: frozen; its weights receive no gradient.
+        image: the target, (N, 3, R, R), in [-1, 1], R the generator's resolution; the generator's dtype.
+        mask: (N or 1, 1, R, R), 1 = hole.
+        objective: None = masked MSE + masked LPIPS of ``percept-guide``, both of weight 1.
+        search: None = the defaults of :class:`Search`.
+        seeds: one for each item, or the first item's (the others follow by 1).
+        c: (N, c_dim) one-hot for class-conditional generators searched in ``z``; None else.
+        progress: called after each step.
+
+    Returns:
+        The record; on KeyboardInterrupt the best so far, with ``stopped == "interrupted"``.
+
+    Raises:
+        InpaintError: for images or masks of a wrong shape or range, another number of seeds than items, a
+            generator whose weights require gradients, or an objective that is never finite.
+
+    Example:
+        >>> G = inpaintlib.load_generator("faces64")                          # doctest: +SKIP
+        >>> record = invert(G, image, mask, search=Search(steps=100))         # doctest: +SKIP
+        >>> record.composite                                                  # doctest: +SKIP
+    """
+    search = search or Search()
+    objective = objective or objective_from({"mse_weight": 1.0, "lpips_weight": 1.0})
+    check_image("image", image, size=generator.img_resolution)
+    check_mask("mask", mask, like=image)
+    if any(p.requires_grad for p in generator.parameters()):
+        raise InpaintError("generator must be frozen; call generator.eval().requires_grad_(False) first")
+    seeds = _seeds(seeds, len(image))
+    parameter = next(generator.parameters())
+    image = image.to(parameter)
+    mask = mask.to(parameter).expand(len(image), -1, -1, -1)
+    problem = _Problem(generator, objective.bind(image, mask), search, seeds, c)
+    stopped = problem.run(progress)
+    return problem.record(image, mask, stopped)
+
+
+def _seeds(seeds: Sequence[int] | int, n: int) -> list[int]:
+    seeds = range(seeds, seeds + n) if isinstance(seeds, int) else list(seeds)
+    if len(seeds) != n:
+        raise InpaintError(f"seeds must be one whole number or one for each of the {n} items; got {len(seeds)}")
+    return [int(s) for s in seeds]
+
+
+class _Problem:
+    """One batched search: the variable, its optimiser, and the best so far."""
+
+    def __init__(self, generator: Generator, objective, search: Search, seeds: list[int], c: Tensor | None):
+        self.generator, self.objective, self.search, self.seeds, self.c = generator, objective, search, seeds, c
+        rngs = [torch.Generator().manual_seed(s) for s in seeds]
+        parameter = next(generator.parameters())
+        self.variable = self._start(rngs, parameter).requires_grad_()
+        self.noise = search.noise
+        if search.noise == "random":
+            self.noise = generator.synthesis.random_noise(rngs)
+        with torch.no_grad():
+            self.plan = generator.synthesis.plan(self.noise)  # constant during the search
+        self.optimiser = torch.optim.Adam([self.variable], lr=search.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, search.gamma)
+        n = len(seeds)
+        self.best = self.variable.detach().clone()
+        self.best_loss = torch.full((n,), math.inf).to(parameter)
+        self.marked = self.best_loss.clone()  # the objective that the last real improvement reached
+        self.waited = torch.zeros(n, dtype=torch.int64, device=parameter.device)
+        self.rows: list[Tensor] = []
+        self.names: list[str] = []
+
+    def _start(self, rngs: list[torch.Generator], like: Tensor) -> Tensor:
+        g, n = self.generator, len(rngs)
+        if self.search.space == "z" or self.search.start == "random":
+            z = torch.cat([torch.randn(1, g.z_dim, generator=rng) for rng in rngs]).to(like)
+            if self.search.space == "z":
+                return z
+            with torch.no_grad():
+                w = g.mapping(z, self.c)[:, None]
+        else:
+            w = mean_code(g).expand(n, 1, -1)
+        return w.repeat(1, g.num_ws if self.search.space == "w+" else 1, 1)
+
+    def codes(self, variable: Tensor) -> Tensor:
+        """Returns ws (N, num_ws, w_dim) of the searched variable."""
+        if self.search.space == "z":
+            return self.generator.map(variable, self.c)
+        return variable.expand(-1, self.generator.num_ws, -1)
+
+    def evaluate(self) -> Tensor:
+        """Returns the objective (N,) at the variable, and keeps the best code and a row of history."""
+        ws = self.codes(self.variable)
+        loss, parts = self.objective(self.generator.synthesis.render(ws, self.plan), ws)
+        with torch.no_grad():
+            better = (loss < self.best_loss) & self._active()
+            self.best_loss = torch.where(better, loss, self.best_loss)
+            self.best = torch.where(better.view(-1, *[1] * (self.best.ndim - 1)), self.variable, self.best)
+            if self.search.patience is not None:
+                self._count(loss)
+            self.names = list(parts)
+            self.rows.append(torch.stack([loss.detach(), *(p.detach() for p in parts.values()), self.best_loss]))
+        return loss
+
+    def _active(self) -> Tensor:
+        return self.waited < (self.search.patience or 1)
+
+    def _count(self, loss: Tensor) -> None:
+        improved = loss < self.marked * (1.0 - self.search.tolerance)
+        improved |= self.marked.isinf() & loss.isfinite()
+        self.marked = torch.where(improved, loss, self.marked)
+        # An item that ran out of patience stays out.
+        self.waited = torch.where(improved & self._active(), 0, self.waited + 1)
+
+    def step(self) -> Tensor:
+        """One update of every item."""
+        loss = self.evaluate()
+        (gradient,) = torch.autograd.grad(loss.sum(), self.variable)
+        if self.search.clip is not None:
+            norm = gradient.flatten(1).norm(dim=1)
+            factor = (self.search.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
+            gradient = gradient * factor.view(-1, *[1] * (gradient.ndim - 1))
+        self.variable.grad = gradient
+        self.optimiser.step()
+        self.schedule.step()
+        return loss
+
+    def run(self, progress: Progress | None) -> str:
+        """Steps until done; returns how it ended."""
+        steps = self.search.steps
+        try:
+            for step in range(steps):
+                loss = self.step()
+                if progress is not None:
+                    progress(step + 1, steps, loss.detach())
+                # Reading the device back is the price of patience; without it the loop never waits.
+                if self.search.patience is not None and not bool(self._active().any()):
+                    return "flat"
+            with torch.no_grad():
+                self.evaluate()
+        except KeyboardInterrupt:
+            if not self.rows:
+                raise
+            return "interrupted"
+        return "finished"
+
+    def record(self, image: Tensor, mask: Tensor, stopped: str) -> Inversion:
+        bad = (~self.best_loss.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise InpaintError(
+                f"the objective of item {bad[0]} was never finite; lower learning_rate ({self.search.learning_rate})"
+                " or look at its target"
+            )
+        with torch.no_grad():
+            w = self.codes(self.best).contiguous()
+            x_hat = self.generator.synthesis(w, self.noise)
+        z = self.best if self.search.space == "z" else None
+        return Inversion(w, z, self.noise, x_hat, composite(image, x_hat, mask), self._history(), self.best_loss,
+                         self.seeds, self.search, stopped, self.generator)  # fmt: skip
+
+    def _history(self) -> pd.DataFrame:
+        values = torch.stack(self.rows).double().cpu()  # (steps, columns, N)
+        steps, _, n = values.shape
+        columns = ["objective", *self.names, "best"]
+        table = pd.DataFrame(values.permute(2, 0, 1).reshape(n * steps, -1).numpy(), columns=columns)
+        table.insert(0, "step", list(range(steps)) * n)
+        table.insert(0, "item", [i for i in range(n) for _ in range(steps)])
+        return table

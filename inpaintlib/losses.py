@@ -1,0 +1,196 @@
+"""Objectives of the latent search: masked terms and their weighted sum.
+
+Notation: x the target, x_hat = G(w), M the mask (1 = hole), K = 1 - M. Every term returns one value per
+image. No term sees what the target shows in the hole: its pixels are replaced before anything is
+computed from them, so that not even a NaN there could reach a value or a gradient.
+
+Masked LPIPS has four modes (:data:`LPIPS_MODES`), all built from two choices. Which images go in:
+
+* ``zero``: K x and K x_hat, as the study's seed does; the hole's edge becomes an edge in the features,
+* ``fill``: the target's hole is filled with a detached copy of x_hat, so both images look natural,
+* ``features``: the hole is set to a constant (grey, 0) in both images.
+
+and how each layer's map of distances is averaged: over all positions (``zero``, ``fill``), or weighted by
+the area-downsampled K and normalised by its sum (``features``, ``fill+features``, the default).
+
+To add a term, write a function of (target, mask) that returns a function of (x_hat, ws), and put a
+constructor for it in :data:`TERMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .checks import InpaintError, check_choice, check_number
+from .features import Percept, layer_masks, load_percept, weighted_sum
+
+__all__ = [
+    "LPIPS_MODES",
+    "Objective",
+    "TERMS",
+    "Weighted",
+    "lpips_term",
+    "masked_lpips",
+    "masked_mse",
+    "mse_term",
+    "objective_from",
+]
+
+LPIPS_MODES = ("zero", "fill", "features", "fill+features")
+
+#: The value of a term for x_hat (N, 3, H, W) and its codes ws (N, L, C), one number per image.
+BoundTerm = Callable[[Tensor, Tensor], Tensor]
+#: A term, which takes the constants target (N, 3, H, W) and mask (N, 1, H, W) once, before the search.
+Term = Callable[[Tensor, Tensor], BoundTerm]
+
+
+def masked_mse(x_hat: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Returns the mean squared error over known pixels and channels, (N,).
+
+    .. math:: \\sum K (\\hat x - x)^2 / (3 \\sum K)
+
+    Source: the study's naive objective, normalised by the known pixels, so that its weight means the
+    same whatever the hole's size.
+
+    Args:
+        x_hat, target: (N, 3, H, W) in [-1, 1].
+        mask: (N or 1, 1, H, W), 1 = hole.
+
+    Example:
+        >>> x_hat, x = torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2)
+        >>> masked_mse(x_hat, x, torch.tensor([[[[0.0, 1.0]]]]))
+        tensor([1.])
+    """
+    return mse_term()(target, mask)(x_hat, torch.empty(0))
+
+
+def mse_term() -> Term:
+    """Returns the term of :func:`masked_mse`."""
+
+    def bind(target: Tensor, mask: Tensor) -> BoundTerm:
+        hole = mask > 0.5
+        known = torch.where(hole, 0.0, target)
+        keep = 1.0 - mask.to(target)
+        scale = 1.0 / (target.shape[1] * keep.sum(dim=(1, 2, 3)))
+        return lambda x_hat, ws: (x_hat * keep - known).square().sum(dim=(1, 2, 3)) * scale
+
+    return bind
+
+
+def masked_lpips(percept: Percept, x_hat: Tensor, target: Tensor, mask: Tensor, mode: str = "fill+features") -> Tensor:
+    """Returns LPIPS over the known pixels, (N,); see the module's text for ``mode``.
+
+    With nothing hidden every mode is plain LPIPS (Zhang et al. 2018, eq. 1).
+
+    Args:
+        percept: the feature network.
+        x_hat, target: (N, 3, H, W) in [-1, 1].
+        mask: (N or 1, 1, H, W), 1 = hole.
+        mode: one of :data:`LPIPS_MODES`.
+
+    Raises:
+        InpaintError: for another mode.
+    """
+    return lpips_term(percept, mode)(target, mask)(x_hat, torch.empty(0))
+
+
+def lpips_term(percept: Percept, mode: str = "fill+features") -> Term:
+    """Returns the term of :func:`masked_lpips`."""
+    check_choice("lpips_mode", mode, LPIPS_MODES)
+    fill, weigh = mode.startswith("fill"), mode.endswith("features")
+
+    def bind(target: Tensor, mask: Tensor) -> BoundTerm:
+        hole, keep = mask > 0.5, 1.0 - mask.to(target)
+        blank = torch.where(hole, 0.0, target).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            constant = percept.taps(blank)
+        weights = layer_masks(keep, [f.shape[2:] for f in constant]) if weigh else None
+
+        def value(x_hat: Tensor, ws: Tensor) -> Tensor:
+            theirs = constant
+            if fill:
+                with torch.no_grad():
+                    theirs = percept.taps(torch.where(hole, x_hat, blank))
+            ours = percept.taps(x_hat if fill else x_hat * keep)
+            return weighted_sum(percept.distances(ours, theirs), weights)
+
+        return value
+
+    return bind
+
+
+class Weighted(NamedTuple):
+    """A term with its factor in the sum."""
+
+    weight: float
+    term: Term
+
+
+class Objective:
+    """A weighted sum of named terms.
+
+    Example:
+        >>> objective = Objective({"mse": Weighted(2.0, mse_term())})
+        >>> x_hat, x = torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2)
+        >>> bound = objective.bind(x, torch.tensor([[[[0.0, 1.0]]]]))
+        >>> bound(x_hat, torch.empty(0))
+        (tensor([2.]), {'mse': tensor([1.])})
+    """
+
+    def __init__(self, terms: Mapping[str, Weighted]):
+        """Raises InpaintError if there is no term, or a weight is negative or not finite."""
+        if not terms:
+            raise InpaintError("an objective needs at least one term; got none")
+        for name, weighted in terms.items():
+            check_number(f"{name}_weight", weighted.weight, low=0.0)
+        self.terms = dict(terms)
+
+    def bind(self, target: Tensor, mask: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]:
+        """Returns a function of (x_hat, ws) giving the sum (N,) and each term's own, unweighted value (N,)."""
+        bound = {name: (w.weight, w.term(target, mask)) for name, w in self.terms.items()}
+
+        def value(x_hat: Tensor, ws: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            parts = {name: term(x_hat, ws) for name, (_, term) in bound.items()}
+            total = sum(weight * parts[name] for name, (weight, _) in bound.items())
+            return total, parts
+
+        return value
+
+
+#: name -> constructor from the term's own options, all given as keywords.
+TERMS: dict[str, Callable[..., Term]] = {
+    "mse": lambda: mse_term(),
+    "lpips": lambda network="percept-guide", mode="fill+features": lpips_term(load_percept(network), mode),
+}
+OPTIONS = {"mse": (), "lpips": ("network", "mode")}
+
+
+def objective_from(settings: Mapping[str, object]) -> Objective:
+    """Returns the objective that a flat mapping describes, as params files hold it.
+
+    Keys are ``TERM_weight`` and ``TERM_OPTION``; a term of weight 0 is left out.
+
+    Raises:
+        InpaintError: for an unknown key, an option without its weight, or a bad value.
+
+    Example:
+        >>> sorted(objective_from({"mse_weight": 1.0}).terms)
+        ['mse']
+    """
+    known = {f"{t}_{o}": t for t in TERMS for o in ("weight", *OPTIONS[t])}
+    for key in settings:
+        check_choice("a key of the objective", key, tuple(known))
+        if f"{known[key]}_weight" not in settings:
+            raise InpaintError(f"{key} needs {known[key]}_weight beside it; there is none")
+    terms = {}
+    for name, build in TERMS.items():
+        weight = settings.get(f"{name}_weight", 0.0)
+        check_number(f"{name}_weight", weight, low=0.0)
+        if weight > 0:
+            options = {o: settings[f"{name}_{o}"] for o in OPTIONS[name] if f"{name}_{o}" in settings}
+            terms[name] = Weighted(float(weight), build(**options))
+    return Objective(terms)

@@ -1,0 +1,190 @@
+"""Ships trained weights: copies them into the package, records their checksum, writes their model card.
+
+``python -m inpaintlib.train.card runs/faces64/faces64.safetensors ... --data FOLDER`` after a training.
+Every number of a card is computed here or was stored in the weights by the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..checks import InpaintError
+from ..data import load_celeba
+from ..experiments import generated_faces
+from ..features import load_percept
+from ..images import sheet, write_image
+from ..metrics import Interval, kid
+from ..weights import MODELS, checksum, load_generator, shipped_names, write_atomically
+
+__all__ = ["main", "nearest", "ship"]
+
+PREVIEW_BELOW = 1_000_000  # images seen; the aim is 2 million
+SAMPLES = 500
+
+
+def ship(path: Path) -> str:
+    """Copies a weights file into the package, records its SHA-256, and returns its name."""
+    name = path.stem
+    target = MODELS / f"{name}.safetensors"
+    if path.resolve() != target.resolve():
+        write_atomically(target, path.read_bytes())
+    names = {**shipped_names(), name: checksum(target)}
+    write_atomically(MODELS / "checksums.json", (json.dumps(names, indent=2, sort_keys=True) + "\n").encode())
+    return name
+
+
+def nearest(samples: Tensor, training: Tensor, *, batch: int = 500) -> Tensor:
+    """Returns each sample's smallest root-mean-square distance to a training image or its mirror image, (N,).
+
+    Args:
+        samples: (N, 3, R, R) in [-1, 1].
+        training: uint8 (T, 3, R, R).
+    """
+    flat = samples.flatten(1)
+    best = torch.full((len(samples),), float("inf"))
+    for part in training.split(batch):
+        x = part.float() / 127.5 - 1.0
+        for view in (x, x.flip(3)):
+            best = torch.minimum(best, torch.cdist(flat, view.flatten(1)).min(dim=1).values)
+    return best / flat.shape[1] ** 0.5
+
+
+def _facts(name: str) -> dict[str, str]:
+    with safe_open(MODELS / f"{name}.safetensors", framework="pt") as f:
+        return {**f.metadata(), "bytes": str((MODELS / f"{name}.safetensors").stat().st_size)}
+
+
+def _lines(rows: Mapping[str, object]) -> str:
+    return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+
+
+def _hardware(facts: Mapping[str, str]) -> str:
+    return f"{facts.get('hardware', 'not recorded')}, {float(facts['seconds']) / 60:.0f} minutes"
+
+
+TERMS = """## Data and terms
+
+{data}
+The data are for non-commercial research only and are not part of this package; neither is any image
+decoded from them. These weights were trained on them and are shared for **non-commercial research**
+under the terms of `LICENSE-WEIGHTS.md`. Do not use them to identify, depict or judge people."""
+
+
+def generator_card(name: str, data: Path) -> str:
+    """Returns the card of a generator and its discriminator; writes its sheet of samples."""
+    facts = _facts(name)
+    generator, train, held_out = load_generator(name), load_celeba(data).images, load_celeba(data, "val").images
+    faces = generated_faces(generator, SAMPLES, seed=0)
+    write_image(MODELS / f"{name}-samples.png", sheet(faces[:64], 8))
+    to_float = lambda x: x.float() / 127.5 - 1.0  # noqa: E731
+    reference = to_float(held_out)
+    rng = torch.Generator().manual_seed(0)
+    some = train[torch.randperm(len(train), generator=rng)[: len(held_out)]]
+    scores: dict[str, Interval] = {
+        "generated against held-out faces": kid(faces, reference),
+        "training against held-out faces (the best there is)": kid(to_float(some), reference),
+        "uniform grey against held-out faces (a floor)": kid(torch.zeros_like(reference), reference),
+    }
+    near, between = nearest(faces[:64], train), nearest(to_float(held_out[:64]), train)
+    seen, preview = int(facts["images_seen"]), int(facts["images_seen"]) < PREVIEW_BELOW
+    rows = {
+        "status": f"**preview**: {seen:,} images seen, 2,000,000 aimed at" if preview else "final",
+        "networks": f"`{name}.safetensors` (averaged generator), `{name}-discriminator.safetensors`; float16",
+        "SHA-256": f"`{shipped_names()[name]}`, `{shipped_names()[f'{name}-discriminator']}`",
+        "generator": f"`{facts['config']}`", "training": f"`{facts['settings']}`",
+        "images seen": f"{seen:,}", "hardware, time": _hardware(facts),
+    }  # fmt: skip
+    quality = {k: f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for k, v in scores.items()}
+    text = f"""# {name}
+
+64 px faces: StyleGAN2 generator of the skip architecture with a residual discriminator, trained with
+non-saturating loss, lazy R1 and x-flips (`inpaintlib.train.gan`). `{name}-samples.png` shows random samples.
+
+| | |
+|---|---|
+{_lines(rows)}
+
+## Quality
+
+Kernel distance (KID, {SAMPLES} images a side) in the features of `percept-judge`, with 95 % intervals. It compares
+only with numbers of the same features, not with published Inception KID.
+
+| | KID |
+|---|---|
+{_lines(quality)}
+
+Does it copy? Root-mean-square distance to the nearest of the {len(train):,} training faces or its mirror image, on
+[-1, 1]: 64 samples {near.min():.3f} at least, {near.median():.3f} in the median; 64 held-out faces
+{between.min():.3f} and {between.median():.3f}. Samples much nearer than held-out faces are would be copies.
+
+{TERMS.format(data="Trained on 9,000 aligned CelebA faces (000001 to 009000), centred square, 64 px.")}
+
+## Limits
+
+Celebrities, mostly young, light-skinned and smiling: neither representative nor fair. {"A preview: blurry, " if preview else ""}
+with distorted faces among the samples. Resume the training by `make train-faces64`.
+"""
+    return text
+
+
+def percept_card(name: str) -> str:
+    """Returns the card of a feature network."""
+    facts = _facts(name)
+    scores, settings = json.loads(facts["scores"]), json.loads(facts["settings"])
+    part = "even" if name == "percept-guide" else "odd"
+    role = "for objectives, never for tables" if name == "percept-guide" else "for tables, never for objectives"
+    rows = {
+        "role": role, "SHA-256": f"`{shipped_names()[name]}`; float16", "network": f"`{facts['config']}`",
+        "training": f"`{json.dumps(settings)}`", "hardware, time": _hardware(facts),
+        "CIFAR-10 test accuracy": f"{scores['cifar10_accuracy']:.3f} (majority {scores['cifar10_majority']:.3f})",
+        "CelebA attributes, mean accuracy on 500 held-out faces":
+            f"{scores['attribute_accuracy']:.3f} (majority {scores['attribute_majority']:.3f})",
+    }  # fmt: skip
+    data = f"Trained on the {part}-numbered images of CIFAR-10's training set and of 9,000 CelebA faces."
+    return f"""# {name}
+
+A small feature network for LPIPS and KID, trained as a classifier of CIFAR-10's classes and CelebA's attributes at
+once (`inpaintlib.train.percept`). Guide and judge differ in architecture and share no training image. LPIPS on it
+uses uniform layer weights: it is **not calibrated on human judgements**, and its values compare only with each other.
+
+| | |
+|---|---|
+{_lines(rows)}
+
+{TERMS.format(data=data)}
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m inpaintlib.train.card", description=__doc__.split("\n")[0])
+    parser.add_argument("weights", type=Path, nargs="+", help="safetensors files that a training wrote")
+    parser.add_argument("--data", type=Path, help="folder with CelebA, for a generator's card")
+    args = parser.parse_args(argv)
+    try:
+        names = [ship(path) for path in args.weights]
+        for name in names:
+            if name.endswith("-discriminator"):
+                continue
+            if not name.startswith("percept-") and args.data is None:
+                raise InpaintError(f"--data must name the folder with CelebA for the card of {name}; it is not given")
+            text = percept_card(name) if name.startswith("percept-") else generator_card(name, args.data)
+            write_atomically(MODELS / f"{name}.md", text.encode())
+            print(f"shipped {name}{os.linesep}", end="")
+        load_percept("percept-judge")
+    except InpaintError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
