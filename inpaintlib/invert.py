@@ -167,14 +167,15 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
         objective: None = masked MSE + masked LPIPS of ``percept-guide``, both of weight 1.
         search: None = the defaults of :class:`Search`.
         seeds: one for each item, or the first item's (the others follow by 1).
-        c: (N, c_dim) one-hot for class-conditional generators searched in ``z``; None else.
+        c: (N, c_dim) one-hot where a class-conditional generator maps a z (space ``z``, or a random start);
+            None else.
         progress: called after each step.
 
     Returns:
         The record; on KeyboardInterrupt the best so far, with ``stopped == "interrupted"``.
 
     Raises:
-        InpaintError: for images or masks of a wrong shape or range, another number of seeds than items, a
+        InpaintError: for images or masks of a wrong shape or range, another number of seeds or classes than items, a
             generator whose weights require gradients, or an objective that is never finite.
 
     Example:
@@ -188,7 +189,7 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
     check_mask("mask", mask, like=image)
     if any(p.requires_grad for p in generator.parameters()):
         raise InpaintError("generator must be frozen; call generator.eval().requires_grad_(False) first")
-    seeds = _seeds(seeds, len(image))
+    seeds, c = _seeds(seeds, len(image)), _classes(c, generator, search, len(image))
     parameter = next(generator.parameters())
     image = image.to(parameter)
     mask = mask.to(parameter).expand(len(image), -1, -1, -1)
@@ -198,10 +199,23 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
 
 
 def _seeds(seeds: Sequence[int] | int, n: int) -> list[int]:
-    seeds = range(seeds, seeds + n) if isinstance(seeds, int) else list(seeds)
+    if not isinstance(seeds, Sequence):
+        check_integer("seeds", seeds, low=0)
+        seeds = range(seeds, seeds + n)
     if len(seeds) != n:
         raise InpaintError(f"seeds must be one whole number or one for each of the {n} items; got {len(seeds)}")
-    return [int(s) for s in seeds]
+    for seed in seeds:
+        check_integer("each of seeds", seed, low=0, high=2**63 - 1)
+    return list(seeds)
+
+
+def _classes(c: Tensor | None, generator: Generator, search: Search, n: int) -> Tensor | None:
+    mapped = generator.c_dim > 0 and (search.space == "z" or search.start == "random")
+    expected, got = (n, generator.c_dim) if mapped else None, None if c is None else tuple(c.shape)
+    if got != expected:
+        rule = f"have shape {expected}, one-hot" if mapped else "be None where no class is mapped"
+        raise InpaintError(f"c must {rule}; got {got}")
+    return None if c is None else c.to(next(generator.parameters()))
 
 
 class _Problem:

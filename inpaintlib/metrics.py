@@ -25,7 +25,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from .checks import InpaintError, check_image, check_mask
+from .checks import InpaintError, check_finite, check_image, check_mask
 from .features import Percept, load_percept, lpips
 from .masks import border_band
 
@@ -89,6 +89,8 @@ def ssim(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 def regional(target: Tensor, image: Tensor, mask: Tensor, *, judge: Percept) -> pd.DataFrame:
     """Returns a tidy table, columns item, region, psnr, ssim, lpips, l1; four rows an item.
 
+    Where image and target are equal, as in a composite's known region, psnr is infinite.
+
     Args:
         target: (N, 3, H, W) in [-1, 1].
         image: (N, 3, H, W), what is judged (the composite, or G(w)); clamped to [-1, 1].
@@ -100,7 +102,11 @@ def regional(target: Tensor, image: Tensor, mask: Tensor, *, judge: Percept) -> 
     """
     check_image("target", target)
     check_mask("mask", mask, like=target)
-    image, mask = image.clamp(-1, 1), mask.to(target).expand(len(target), -1, -1, -1)
+    if image.shape != target.shape:
+        raise InpaintError(f"image must fit the target's {tuple(target.shape)}; got {tuple(image.shape)}")
+    check_finite("image", image)
+    target, image = target.clamp(-1, 1), image.to(target).clamp(-1, 1)
+    mask = mask.to(target).expand(len(target), -1, -1, -1)
     tables = []
     with torch.no_grad():
         for region, weight in region_weights(mask).items():
@@ -159,7 +165,7 @@ def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, subs
 
     Source: Binkowski et al. 2018, the unbiased estimate with a cubic polynomial kernel, by torchmetrics;
     with ``percept-judge``'s features in place of Inception's, so numbers compare only with each other.
-    The interval spans the central 95 % of the subsets' estimates' mean (normal approximation).
+    The interval spans the central 95 % of the subsets' estimates (normal approximation).
 
     Args:
         images, reference: (N, 3, H, W) in [-1, 1]; at least ``subset_size`` of each.
@@ -177,7 +183,8 @@ def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, subs
         metric = KernelInceptionDistance(feature=_Pooled(judge), subsets=subsets, subset_size=subset_size)
     metric = metric.to(device)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torchmetrics draws its subsets from the global generator
+        # torchmetrics draws its subsets from the global generator, of the CPU alone.
+        torch.default_generator.manual_seed(seed)
         for part in images.split(batch):
             metric.update(part.to(device), real=False)
         for part in reference.split(batch):

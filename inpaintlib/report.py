@@ -161,8 +161,12 @@ def _card(executed: Path) -> dict[str, Any]:
 
 
 def _thumbnail(nb: NotebookNode) -> str:
-    """Returns the first figure, made small, as base64 of a JPEG; '' if the notebook shows none."""
-    for cell in nb.cells:
+    """Returns a figure, made small, as base64 of a JPEG; '' if the notebook shows none.
+
+    It is the figure of the cell tagged ``thumbnail``, else the first one.
+    """
+    tagged = [cell for cell in nb.cells if "thumbnail" in cell.metadata.get("tags", [])]
+    for cell in tagged + nb.cells:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")

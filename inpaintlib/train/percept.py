@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..checks import InpaintError
+from ..checks import InpaintError, check_integer, check_number
 from ..data import Labelled, load_celeba, load_cifar10
 from ..features import SHIPPED
 from ..machine import short_hardware
@@ -42,6 +42,13 @@ class Settings:
     learning_rate: float = 0.003  # peak of a one-cycle schedule
     weight_decay: float = 0.02
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "cifar_batch", "faces_batch"):
+            check_integer(name, getattr(self, name), low=1)
+        check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
+        check_number("weight_decay", self.weight_decay, low=0.0)
+        check_integer("seed", self.seed, low=0)
 
 
 def half(data: Labelled, name: str) -> Labelled:
@@ -157,9 +164,9 @@ def main(argv: list[str] | None = None) -> int:
     for field in dataclasses.fields(Settings):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     args = parser.parse_args(argv)
-    settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
     started = time.perf_counter()
     try:
+        settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
         objects, faces = half(load_cifar10(args.data), args.name), half(load_celeba(args.data), args.name)
         held_out = load_cifar10(args.data, "test"), load_celeba(args.data, "val")
         report = lambda line: print(line, flush=True)  # noqa: E731

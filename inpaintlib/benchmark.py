@@ -1,0 +1,116 @@
+"""How fast the search is, against the convolutions that it cannot avoid: ``python -m inpaintlib.benchmark``.
+
+The floor of a step is its dense convolutions: those of the generator and of the feature network, forward
+and backward to the input (weights get no gradient), and forward once more for the filled target. They are
+run alone, with the same shapes, layouts and types, in turns with the search, so that a machine whose speed
+drifts slows both. The FIR filters count as overhead, as everything else does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .experiments import generated_faces
+from .features import load_percept
+from .invert import Search, invert
+from .losses import objective_from
+from .machine import hardware
+from .masks import make_mask
+from .stylegan2 import Generator
+from .weights import load_generator
+
+__all__ = ["convolutions", "main", "measure"]
+
+Call = Callable[[], object]
+
+
+def _once(x: Tensor, weight: Tensor, *, stride: int, transposed: bool, backward: bool) -> Call:
+    """Returns one convolution, forward or forward and backward to its input, as a function to time."""
+    if transposed:
+        run = lambda y: F.conv_transpose2d(y, weight.transpose(0, 1), stride=stride)  # noqa: E731
+    else:
+        run = lambda y: F.conv2d(y, weight, padding=weight.shape[-1] // 2, stride=stride)  # noqa: E731
+    if not backward:
+        return lambda: run(x)
+    leaf = x.clone().requires_grad_()
+    gradient = torch.randn_like(run(x))
+    return lambda: torch.autograd.grad(run(leaf), leaf, gradient)
+
+
+def _like(n: int, c: int, size: int, weight: Tensor) -> Tensor:
+    return torch.randn(n, c, size, size).to(weight).contiguous(memory_format=torch.channels_last)
+
+
+def convolutions(generator: Generator, backbone: torch.nn.Module, batch: int) -> list[Call]:
+    """Returns the dense convolutions of one step at a batch size, in the order in which they run."""
+    calls = []
+    for layer in generator.synthesis.layers:
+        size = layer.resolution // 2 if layer.up else layer.resolution
+        weight = layer.weight.contiguous(memory_format=torch.channels_last)
+        x = _like(batch, weight.shape[1], size, weight)
+        calls.append(_once(x, weight, stride=2 if layer.up else 1, transposed=layer.up, backward=True))
+    shapes: list[tuple[torch.nn.Conv2d, int]] = []
+    hooks = [m.register_forward_hook(lambda m, i, o: shapes.append((m, i[0].shape[-1])))
+             for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)]  # fmt: skip
+    with torch.no_grad():
+        backbone(torch.zeros(1, 3, generator.img_resolution, generator.img_resolution).to(generator.mapping.w_avg))
+    for hook in hooks:
+        hook.remove()
+    for backward in (True, False):
+        for conv, size in shapes:
+            x = _like(batch, conv.in_channels, size, conv.weight)
+            calls.append(_once(x, conv.weight, stride=conv.stride[0], transposed=False, backward=backward))
+    return calls
+
+
+def measure(name: str = "faces64", *, batch: int = 8, steps: int = 20, rounds: int = 7) -> pd.DataFrame:
+    """Returns seconds a step of the search and of its convolutions alone, a row a round.
+
+    The search is MSE + LPIPS (fill+features) in W+, a quarter of the image hidden.
+    """
+    generator = load_generator(name)
+    guide = load_percept("percept-guide")
+    target = generated_faces(generator, batch, seed=0)
+    mask = make_mask("center", generator.img_resolution, coverage=0.25, generator=torch.Generator().manual_seed(0))
+    objective = objective_from({"mse_weight": 1.0, "lpips_weight": 1.0})
+    calls = convolutions(generator, guide.taps, batch)
+    rows = []
+    for _ in range(rounds + 1):  # the first round warms up
+        start = time.perf_counter()
+        invert(generator, target, mask, objective=objective, search=Search(steps=steps))
+        middle = time.perf_counter()
+        for _ in range(steps):
+            for call in calls:
+                call()
+        rows.append(((middle - start) / steps, (time.perf_counter() - middle) / steps))
+    table = pd.DataFrame(rows[1:], columns=["search", "convolutions"])
+    return table.assign(ratio=table["convolutions"] / table["search"], image_steps=batch / table["search"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m inpaintlib.benchmark", description=__doc__.split("\n")[0])
+    parser.add_argument("--generator", default="faces64")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    table = measure(args.generator, batch=args.batch, steps=args.steps, rounds=args.rounds)
+    print(", ".join(f"{k} {v}" for k, v in hardware().items()))
+    print(table.to_string(float_format="%.4f"))
+    median = {c: statistics.median(table[c]) for c in table}
+    print(
+        f"median: {median['image_steps']:.1f} image-steps/s, {1000 * median['search']:.1f} ms a step, "
+        f"{median['ratio']:.0%} of the throughput of its convolutions alone"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""What the notebooks have in common: targets, methods run side by side, their scores, and verdicts.
+
+A *method* is a name with an objective and a search. All methods of an experiment see the same targets,
+masks and seeds, so that scores can be compared in pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .checks import InpaintError, check_integer
+from .features import Percept
+from .images import composite, crop, from_uint8, resize, to_uint8
+from .invert import Inversion, Progress, Search, invert, mean_code
+from .losses import Objective, objective_from
+from .metrics import Interval, mean_interval, paired_difference, regional
+from .stylegan2 import Generator
+
+__all__ = ["C1", "Method", "astronaut", "at_mean_code", "compare", "difference", "differences", "generated_faces",
+           "intervals", "invert_all", "lpips_methods", "random_codes", "score", "verdict"]  # fmt: skip
+
+MSE_ALONE = "MSE, W+"
+C1 = "MSE alone is not sufficient: the hole is blurry or implausible; LPIPS helps greatly"
+
+
+class Method(NamedTuple):
+    """One way to fill a hole."""
+
+    objective: Objective
+    search: Search
+
+
+def random_codes(generator: Generator, n: int, *, seed: int) -> Tensor:
+    """Returns z, (n, z_dim) from N(0, 1); item i comes from its own generator, seeded ``seed + i``."""
+    draws = [torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
+    return torch.cat(draws).to(next(generator.parameters()))
+
+
+def generated_faces(generator: Generator, n: int, *, seed: int, truncation: float = 1.0,
+                    noise: str = "const") -> Tensor:  # fmt: skip
+    """Returns images of ``n`` random codes, (n, 3, R, R), rounded to 8 bits as a file would hold them.
+
+    Item i comes from its own generator, seeded ``seed + i``: it does not depend on ``n``.
+    """
+    check_integer("n", n, low=1)
+    with torch.no_grad():
+        ws = generator.map(random_codes(generator, n, seed=seed), truncation=truncation)
+        images = torch.cat([generator.synthesis(part, noise) for part in ws.split(64)])
+    return from_uint8(to_uint8(images)).to(images)
+
+
+def astronaut(size: int) -> Tensor:
+    """Returns a real photograph, (1, 3, size, size): NASA's portrait of Eileen Collins (public domain).
+
+    It comes with scikit-image. The square is chosen so that the eyes lie where CelebA's aligned crop
+    has them (at 0.51 of the height, 0.22 of the width apart).
+    """
+    import skimage.data
+
+    photo = from_uint8(np.ascontiguousarray(skimage.data.astronaut())[None])
+    return resize(crop(photo, (0, 125, 200)), size)
+
+
+def at_mean_code(generator: Generator, n: int) -> Tensor:
+    """Returns the image of the mean code ``n`` times: what is shown if nothing is searched at all."""
+    with torch.no_grad():
+        image = generator.synthesis(mean_code(generator).expand(1, generator.num_ws, -1))
+    return image.repeat(n, 1, 1, 1)
+
+
+def invert_all(generator: Generator, image: Tensor, mask: Tensor, method: Method, *, seeds: Sequence[int],
+               batch_size: int, progress: Progress | None = None) -> Inversion:  # fmt: skip
+    """Returns the :class:`Inversion` of all items, searched ``batch_size`` at a time.
+
+    Args:
+        image, mask: (N, 3, R, R) and (N or 1, 1, R, R).
+        seeds: N of them.
+        progress: called with (image-steps done, of all, the losses of the batch).
+
+    Raises:
+        KeyboardInterrupt: passed on, since a table of some items only would mislead.
+    """
+    check_integer("batch_size", batch_size, low=1)
+    n, steps = len(image), method.search.steps
+    mask = mask.expand(n, -1, -1, -1)
+    parts = []
+    for start in range(0, n, batch_size):
+        part = slice(start, start + batch_size)
+        size = len(image[part])
+
+        def tell(step: int, _: int, loss: Tensor, start: int = start, size: int = size) -> None:
+            if progress is not None:
+                progress(start * steps + step * size, n * steps, loss)
+
+        record = invert(generator, image[part], mask[part], objective=method.objective, search=method.search,
+                        seeds=list(seeds[part]), progress=tell)  # fmt: skip
+        if record.stopped == "interrupted":
+            raise KeyboardInterrupt
+        parts.append(record)
+    return _joined(parts)
+
+
+def _joined(parts: list[Inversion]) -> Inversion:
+    if len(parts) == 1:
+        return parts[0]
+    first, starts = parts[0], np.cumsum([0] + [len(p.w) for p in parts])
+    cat = lambda name: torch.cat([getattr(p, name) for p in parts])  # noqa: E731
+    noise = first.noise
+    if not isinstance(noise, str):
+        noise = [torch.cat(maps) for maps in zip(*(p.noise for p in parts), strict=True)]
+    history = pd.concat([p.history.assign(item=p.history["item"] + s) for p, s in zip(parts, starts, strict=False)])
+    return replace(
+        first, w=cat("w"), z=None if first.z is None else cat("z"), noise=noise, image=cat("image"),
+        composite=cat("composite"), history=history.reset_index(drop=True), loss=cat("loss"),
+        seeds=[s for p in parts for s in p.seeds],
+    )  # fmt: skip
+
+
+def compare(generator: Generator, image: Tensor, mask: Tensor, methods: Mapping[str, Method], *, seeds: Sequence[int],
+            batch_size: int, progress: Progress | None = None) -> dict[str, Inversion]:  # fmt: skip
+    """Returns method -> :class:`Inversion`, all on the same targets, masks and seeds."""
+    if not methods:
+        raise InpaintError("methods must hold at least one method; it is empty")
+    total = sum(len(image) * m.search.steps for m in methods.values())
+    done, records = 0, {}
+    for name, method in methods.items():
+
+        def tell(step: int, _: int, loss: Tensor, done: int = done) -> None:
+            if progress is not None:
+                progress(done + step, total, loss)
+
+        records[name] = invert_all(generator, image, mask, method, seeds=seeds, batch_size=batch_size, progress=tell)
+        done += len(image) * method.search.steps
+    return records
+
+
+def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: Percept) -> pd.DataFrame:
+    """Returns the table of :func:`~inpaintlib.metrics.regional` for each method, with a column ``method`` first.
+
+    Args:
+        images: method -> its G(w), (N, 3, R, R). The composite is judged in hole, band and whole; in the
+            known region, where the composite is the target itself, G(w) is.
+    """
+    tables = []
+    for name, image in images.items():
+        pasted = regional(target, composite(target, image.clamp(-1, 1), mask), mask, judge=judge)
+        raw = regional(target, image, mask, judge=judge)
+        table = pd.concat([pasted[pasted.region != "known"], raw[raw.region == "known"]])
+        table.insert(0, "method", name)
+        tables.append(table.sort_values(["item", "region"]))
+    return pd.concat(tables, ignore_index=True)
+
+
+def intervals(scores: pd.DataFrame, *, by: Sequence[str] = ("method", "region"),
+              metrics: Sequence[str] = ("psnr", "ssim", "lpips", "l1"), resamples: int, seed: int = 0) -> pd.DataFrame:  # fmt: skip
+    """Returns mean and 95 % bootstrap interval over items, a row a group and metric, in order of appearance."""
+    rows = []
+    for key, group in scores.groupby(list(by), sort=False):
+        for metric in metrics:
+            interval = mean_interval(group[metric], seed=seed, resamples=resamples)
+            rows.append((*key, metric, len(group), *interval))
+    return pd.DataFrame(rows, columns=[*by, "metric", "n", "mean", "low", "high"])
+
+
+def difference(scores: pd.DataFrame, a: str, b: str, *, metric: str = "lpips", region: str = "hole", resamples: int,
+               seed: int = 0) -> Interval:  # fmt: skip
+    """Returns the paired difference ``a - b`` of two methods over items, with its 95 % bootstrap interval."""
+    wide = scores[scores.region == region].pivot(index="item", columns="method", values=metric)
+    for name in (a, b):
+        if name not in wide:
+            raise InpaintError(f"{name!r} must be one of the methods {', '.join(wide.columns)}")
+    return paired_difference(wide[a], wide[b], seed=seed, resamples=resamples)
+
+
+def verdict(effect: Interval) -> str:
+    """Returns the verdict on 'the effect is positive': decided only if the interval excludes 0."""
+    if effect.low > 0:
+        return "supported"
+    return "not supported" if effect.high < 0 else "undecided"
+
+
+def lpips_methods(settings: Mapping[str, object], search: Search, modes: Sequence[str]) -> dict[str, Method]:
+    """Returns the methods of the report ``mse_lpips``: MSE in W, MSE in the search's space, MSE + LPIPS by mode.
+
+    Args:
+        settings: the objective's flat mapping with ``mse_weight``, ``lpips_weight`` and ``lpips_network``.
+        search: of all methods; the first one's space is W.
+        modes: of masked LPIPS.
+    """
+    mse = objective_from({"mse_weight": settings["mse_weight"]})
+    methods = {"MSE, W": Method(mse, replace(search, space="w")), MSE_ALONE: Method(mse, search)}
+    for mode in modes:
+        methods[lpips_name(mode)] = Method(objective_from({**settings, "lpips_mode": mode}), search)
+    return methods
+
+
+def lpips_name(mode: str) -> str:
+    """Returns the name under which a mode stands in tables and figures."""
+    return f"LPIPS, {mode}"
+
+
+def differences(scores: pd.DataFrame, main: str, *, resamples: int) -> pd.DataFrame:
+    """Returns hole LPIPS that ``main`` saves against every other method, paired, with 95 % intervals."""
+    rows = []
+    for other in dict.fromkeys(scores["method"]):
+        if other != main:
+            rows.append((other, *difference(scores, other, main, resamples=resamples)))
+    return pd.DataFrame(rows, columns=["against", "difference", "low", "high"])

@@ -1,0 +1,149 @@
+"""Inpainting of a user's own picture (``make inpaint``).
+
+The picture's centred square, or the whole picture, is resized to the generator's resolution; the hole of
+G(w) is resized back and pasted. A pixel of the small mask is a hole if it covers any part of the hole, and
+the hole is filled with its surroundings' mean before the picture is made small, so that what lies under
+the mask cannot leak into known pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .checks import InpaintError, check_choice
+from .experiments import Method, invert_all
+from .features import Percept, lpips
+from .figures import masked
+from .images import composite, crop, paste_back, read_image, resize, square_box, write_image
+from .invert import Inversion
+from .losses import masked_lpips, masked_mse
+from .masks import read_mask, resize_mask
+from .stylegan2 import Generator
+
+__all__ = ["Problem", "columns", "completions", "prepare", "read", "reading", "scores", "search", "write"]
+
+CROPS = ("square", "whole")
+
+
+class Problem(NamedTuple):
+    """A picture with its hole, at full size and at the generator's."""
+
+    photo: Tensor  # (1, 3, H, W)
+    hole: Tensor  # (1, 1, H, W)
+    box: tuple[int, int, int] | None  # top, left, side of the square, None = the whole picture
+    target: Tensor  # (1, 3, R, R)
+    mask: Tensor  # (1, 1, R, R)
+
+
+def read(image: Path, mask: Path, *, size: int, crop: str, resize_mask: bool, threshold: bool) -> Problem:
+    """Returns the problem of two files; arguments as :func:`prepare` and :func:`inpaintlib.masks.read_mask`.
+
+    Raises InpaintError if a file is unusable, their sizes differ (unless ``resize_mask``), or see :func:`prepare`.
+    """
+    photo = read_image(image)
+    hole = read_mask(mask, size=tuple(photo.shape[2:]), resize=resize_mask, threshold=threshold)
+    return prepare(photo, hole, size=size, crop_to=crop)
+
+
+def prepare(photo: Tensor, hole: Tensor, *, size: int, crop_to: str = "square") -> Problem:
+    """Returns the problem at both sizes.
+
+    Args:
+        photo, hole: (1, 3, H, W) in [-1, 1] and (1, 1, H, W), 1 = hole.
+        size: R, the generator's resolution.
+        crop_to: ``square`` (the centred square) or ``whole`` (the picture squeezed to a square).
+
+    Raises:
+        InpaintError: if the hole reaches beyond the square, or leaves nothing known at the generator's size.
+    """
+    check_choice("crop", crop_to, CROPS)
+    box = square_box(*photo.shape[2:]) if crop_to == "square" else None
+    part, part_hole = (photo, hole) if box is None else (crop(photo, box), crop(hole, box))
+    if part_hole.sum() < hole.sum():
+        raise InpaintError(
+            f"the mask reaches {int(hole.sum() - part_hole.sum())} pixels beyond the picture's centred square"
+            f" {box} (top, left, side); cut the picture, or use crop = whole"
+        )
+    known = 1 - part_hole
+    fill = (part * known).sum(dim=(2, 3), keepdim=True) / known.sum()
+    small_hole = resize_mask(part_hole, size)
+    if bool((small_hole == 1).all()):
+        raise InpaintError(f"the mask hides every one of the {size} x {size} pixels that the generator sees; hide less")
+    target = resize(torch.where(part_hole > 0, fill, part), size)
+    return Problem(photo, hole, box, target, small_hole)
+
+
+def search(generator: Generator, problem: Problem, p, *, progress=None) -> Inversion:
+    """Returns ``p.samples`` inversions of the problem, best objective first; ``p``: the notebook's parameters."""
+    n = p.samples
+    record = invert_all(generator, problem.target.expand(n, -1, -1, -1).contiguous(), problem.mask,
+                        Method(p.objective(), p.search()), seeds=range(p.seed, p.seed + n), batch_size=n,
+                        progress=progress)  # fmt: skip
+    return sorted_by_loss(record)
+
+
+def sorted_by_loss(record: Inversion) -> Inversion:
+    """Returns the record with its items in the order of their objective; history keeps the same numbering."""
+    from dataclasses import replace
+
+    order = record.loss.argsort()
+    rank = {int(item): i for i, item in enumerate(order)}
+    noise = record.noise if isinstance(record.noise, str) else [m[order] for m in record.noise]
+    return replace(
+        record, w=record.w[order], z=None if record.z is None else record.z[order], noise=noise,
+        image=record.image[order], composite=record.composite[order], loss=record.loss[order],
+        seeds=[record.seeds[int(i)] for i in order],
+        history=record.history.assign(item=record.history["item"].map(rank)).sort_values(["item", "step"]),
+    )  # fmt: skip
+
+
+def completions(problem: Problem, record: Inversion) -> Tensor:
+    """Returns the picture with each item's hole filled, (N, 3, H, W); known pixels are the picture's own."""
+    images = record.image.clamp(-1, 1)
+    if problem.box is None:
+        patches = resize(images, tuple(problem.photo.shape[2:]))
+        return composite(problem.photo, patches, problem.hole)
+    return torch.cat([paste_back(problem.photo, problem.hole, one[None], problem.box) for one in images])
+
+
+def columns(problem: Problem, record: Inversion) -> dict[str, Tensor]:
+    """Returns title -> images for the figure of samples, at the generator's size; two rows: G(w), composite."""
+    shown = masked(problem.target, problem.mask)
+    out = {"target": torch.cat([problem.target, shown])}
+    for i, seed in enumerate(record.seeds):
+        out[f"seed {seed}"] = torch.cat([record.image[i : i + 1], record.composite[i : i + 1]])
+    return out
+
+
+def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
+    """Returns seed, objective, known_mse and known_lpips (judge) of every sample."""
+    n = len(record.image)
+    target, images = problem.target.expand(n, -1, -1, -1), record.image.clamp(-1, 1)
+    with torch.no_grad():
+        values = {"objective": record.loss, "known_mse": masked_mse(images, target, problem.mask),
+                  "known_lpips": masked_lpips(judge, images, target, problem.mask)}  # fmt: skip
+    return pd.DataFrame({"seed": record.seeds, **{k: v.double().numpy() for k, v in values.items()}})
+
+
+def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> str:
+    """Returns the report's closing sentences: what was hidden, where the picture is, how the samples differ."""
+    hidden = float(problem.hole.mean())
+    text = f"The mask hides {hidden:.1%} of the picture. The best sample is in `{out}`."
+    images = record.composite
+    if len(images) < 2:
+        return text
+    with torch.no_grad():
+        apart = [float(lpips(judge, images[i : i + 1], images[j : j + 1], problem.mask))
+                 for i in range(len(images)) for j in range(i)]  # fmt: skip
+    return text + f" Inside the hole two samples are {sum(apart) / len(apart):.3f} apart on average (judge LPIPS)."
+
+
+def write(path: Path, picture: Tensor) -> None:
+    """Writes one completion (3, H, W) as a PNG, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, picture)

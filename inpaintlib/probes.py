@@ -1,0 +1,124 @@
+"""What a generator's inputs do: samples, truncation, style mixing, noise. Serves the report ``generator``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .checks import InpaintError, check_integer
+from .experiments import random_codes
+from .features import Percept, lpips
+from .metrics import mean_interval
+from .stylegan2 import Discriminator, Generator
+
+__all__ = ["deviation_maps", "deviation_table", "mixing", "noise_variants", "samples", "truncated", "truncation_table"]
+
+BATCH = 64
+
+
+@torch.no_grad()
+def _images(generator: Generator, ws: Tensor, noise: str | Sequence[Tensor] = "const") -> Tensor:
+    return torch.cat([generator.synthesis(part, noise) for part in ws.split(BATCH)])
+
+
+def _ws(generator: Generator, n: int, seed: int, truncation: float = 1.0) -> Tensor:
+    with torch.no_grad():
+        return generator.map(random_codes(generator, n, seed=seed), truncation=truncation)
+
+
+def samples(generator: Generator, n: int, *, seed: int) -> Tensor:
+    """Returns images of n random codes, (n, 3, R, R), not clamped."""
+    return _images(generator, _ws(generator, n, seed))
+
+
+def truncated(generator: Generator, truncations: Sequence[float], *, n: int, seed: int) -> Tensor:
+    """Returns n rows of one code's images under each truncation, (n * len(truncations), 3, R, R)."""
+    columns = [_images(generator, _ws(generator, n, seed, psi)) for psi in truncations]
+    return torch.stack(columns, dim=1).flatten(0, 1)
+
+
+def truncation_table(generator: Generator, discriminator: Discriminator, judge: Percept, truncations: Sequence[float],
+                     *, n: int, seed: int, resamples: int) -> pd.DataFrame:  # fmt: skip
+    """Returns diversity and realism under each truncation, columns method (psi), metric, n, mean, low, high.
+
+    Diversity is the judge's LPIPS between samples 2i and 2i + 1 (independent pairs, so that the bootstrap
+    over them is valid); realism is the discriminator's logit of each sample by itself, in a batch of one
+    group, so that samples do not influence each other.
+    """
+    check_integer("n", n, low=2)
+    rows = []
+    for psi in truncations:
+        images = samples_at(generator, n, seed=seed, truncation=psi)
+        values = {"diversity": _pair_distances(judge, images), "realism": _logits(discriminator, images)}
+        for metric, value in values.items():
+            interval = mean_interval(value.double().numpy(), resamples=resamples)
+            rows.append((f"{psi:g}", metric, len(value), *interval))
+    return pd.DataFrame(rows, columns=["method", "metric", "n", "mean", "low", "high"])
+
+
+def samples_at(generator: Generator, n: int, *, seed: int, truncation: float) -> Tensor:
+    """Returns images of n random codes under a truncation, clamped to [-1, 1]."""
+    return _images(generator, _ws(generator, n, seed, truncation)).clamp(-1, 1)
+
+
+@torch.no_grad()
+def _pair_distances(judge: Percept, images: Tensor) -> Tensor:
+    pairs = images[: len(images) // 2 * 2]
+    return torch.cat([lpips(judge, part[::2], part[1::2]) for part in pairs.split(BATCH)]).cpu()
+
+
+@torch.no_grad()
+def _logits(discriminator: Discriminator, images: Tensor) -> Tensor:
+    group, discriminator.b4.group_size = discriminator.b4.group_size, 1
+    try:
+        return torch.cat([discriminator(part)[:, 0] for part in images.split(BATCH)]).cpu()
+    finally:
+        discriminator.b4.group_size = group
+
+
+def mixing(generator: Generator, n: int, *, cut: int, seed: int) -> Tensor:
+    """Returns an (n + 1) x (n + 1) table of images in reading order.
+
+    Row 0 and column 0 hold the faces themselves (the corner is white); entry (i, j) has the codes of row
+    face i below layer ``cut`` and those of column face j from there on. Raises InpaintError unless cut is a
+    layer.
+    """
+    if not 0 < cut < generator.num_ws:
+        raise InpaintError(f"cut must be between 1 and {generator.num_ws - 1}; got {cut}")
+    ws = _ws(generator, 2 * n, seed)
+    rows, columns = ws[:n], ws[n:]
+    mixed = torch.cat([rows[:, None, :cut].expand(-1, n, -1, -1), columns[None, :, cut:].expand(n, -1, -1, -1)], dim=2)
+    row_faces, column_faces = _images(generator, rows), _images(generator, columns)
+    table = _images(generator, mixed.flatten(0, 1)).unflatten(0, (n, n))
+    table = torch.cat([row_faces[:, None], table], dim=1)
+    corner = torch.ones_like(column_faces[:1])
+    return torch.cat([torch.cat([corner, column_faces]), table.flatten(0, 1)])
+
+
+def noise_variants(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
+    """Returns title -> images (n, 3, R, R) of the same codes with stored, no, and two fresh noises."""
+    ws = _ws(generator, n, seed)
+    fresh = [[torch.Generator().manual_seed(seed + 10_000 * k + i) for i in range(n)] for k in (1, 2)]
+    noises = {"stored noise": "const", "no noise": "none"}
+    noises |= {f"fresh noise {k}": generator.synthesis.random_noise(g) for k, g in enumerate(fresh, start=1)}
+    return {title: _images(generator, ws, noise) for title, noise in noises.items()}
+
+
+def deviation_maps(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
+    """Returns per-pixel standard deviations (R, R), averaged over channels: over noise, and over codes."""
+    ws = _ws(generator, n, seed)
+    noise = generator.synthesis.random_noise([torch.Generator().manual_seed(seed + i) for i in range(n)])
+    with torch.no_grad():
+        over_noise = generator.synthesis(ws[:1].expand(n, -1, -1), noise)
+    over_codes = _images(generator, ws)
+    return {"over noise, one code": over_noise.std(dim=0).mean(dim=0),
+            "over codes, one noise": over_codes.std(dim=0).mean(dim=0)}  # fmt: skip
+
+
+def deviation_table(maps: dict[str, Tensor]) -> pd.DataFrame:
+    """Returns mean and largest standard deviation of each map."""
+    rows = [(name, float(m.mean()), float(m.max())) for name, m in maps.items()]
+    return pd.DataFrame(rows, columns=["source", "mean deviation", "largest deviation"])
