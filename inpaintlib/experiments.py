@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checks import InpaintError, check_integer
+from .checks import InpaintError, check_integer, check_mask
 from .features import Percept
 from .images import composite, crop, from_uint8, resize, to_uint8
 from .invert import Inversion, Progress, Search, invert, mean_code
@@ -26,7 +26,6 @@ from .stylegan2 import Generator
 __all__ = ["C1", "Method", "astronaut", "at_mean_code", "compare", "difference", "differences", "generated_faces",
            "intervals", "invert_all", "lpips_methods", "random_codes", "score", "verdict"]  # fmt: skip
 
-MSE_ALONE = "MSE, W+"
 C1 = "MSE alone is not sufficient: the hole is blurry or implausible; LPIPS helps greatly"
 
 
@@ -85,9 +84,13 @@ def invert_all(generator: Generator, image: Tensor, mask: Tensor, method: Method
         progress: called with (image-steps done, of all, the losses of the batch).
 
     Raises:
+        InpaintError: for another number of seeds or masks than items; else as :func:`~inpaintlib.invert.invert`.
         KeyboardInterrupt: passed on, since a table of some items only would mislead.
     """
     check_integer("batch_size", batch_size, low=1)
+    check_mask("mask", mask, like=image)
+    if len(seeds) != len(image):
+        raise InpaintError(f"seeds must be {len(image)}, one for each item; got {len(seeds)}")
     n, steps = len(image), method.search.steps
     mask = mask.expand(n, -1, -1, -1)
     parts = []
@@ -116,8 +119,9 @@ def _joined(parts: list[Inversion]) -> Inversion:
     if not isinstance(noise, str):
         noise = [torch.cat(maps) for maps in zip(*(p.noise for p in parts), strict=True)]
     history = pd.concat([p.history.assign(item=p.history["item"] + s) for p, s in zip(parts, starts, strict=False)])
+    stopped = "flat" if all(p.stopped == "flat" for p in parts) else "finished"
     return replace(
-        first, w=cat("w"), z=None if first.z is None else cat("z"), noise=noise, image=cat("image"),
+        first, stopped=stopped, w=cat("w"), z=None if first.z is None else cat("z"), noise=noise, image=cat("image"),
         composite=cat("composite"), history=history.reset_index(drop=True), loss=cat("loss"),
         seeds=[s for p in parts for s in p.seeds],
     )  # fmt: skip
@@ -158,15 +162,14 @@ def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: 
     return pd.concat(tables, ignore_index=True)
 
 
-def intervals(scores: pd.DataFrame, *, by: Sequence[str] = ("method", "region"),
-              metrics: Sequence[str] = ("psnr", "ssim", "lpips", "l1"), resamples: int, seed: int = 0) -> pd.DataFrame:  # fmt: skip
-    """Returns mean and 95 % bootstrap interval over items, a row a group and metric, in order of appearance."""
+def intervals(scores: pd.DataFrame, *, resamples: int, seed: int = 0) -> pd.DataFrame:
+    """Returns mean and 95 % bootstrap interval over items, a row for each method, region and metric."""
     rows = []
-    for key, group in scores.groupby(list(by), sort=False):
-        for metric in metrics:
+    for key, group in scores.groupby(["method", "region"], sort=False):
+        for metric in ("psnr", "ssim", "lpips", "l1"):
             interval = mean_interval(group[metric], seed=seed, resamples=resamples)
             rows.append((*key, metric, len(group), *interval))
-    return pd.DataFrame(rows, columns=[*by, "metric", "n", "mean", "low", "high"])
+    return pd.DataFrame(rows, columns=["method", "region", "metric", "n", "mean", "low", "high"])
 
 
 def difference(scores: pd.DataFrame, a: str, b: str, *, metric: str = "lpips", region: str = "hole", resamples: int,
@@ -195,10 +198,15 @@ def lpips_methods(settings: Mapping[str, object], search: Search, modes: Sequenc
         modes: of masked LPIPS.
     """
     mse = objective_from({"mse_weight": settings["mse_weight"]})
-    methods = {"MSE, W": Method(mse, replace(search, space="w")), MSE_ALONE: Method(mse, search)}
+    methods = {mse_name("w"): Method(mse, replace(search, space="w")), mse_name(search.space): Method(mse, search)}
     for mode in modes:
         methods[lpips_name(mode)] = Method(objective_from({**settings, "lpips_mode": mode}), search)
     return methods
+
+
+def mse_name(space: str) -> str:
+    """Returns the name under which MSE alone in a space stands in tables and figures."""
+    return f"MSE, {space.upper()}"
 
 
 def lpips_name(mode: str) -> str:

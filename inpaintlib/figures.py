@@ -6,6 +6,7 @@ equal files.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -113,7 +114,7 @@ def heat(maps: Mapping[str, Tensor], *, label: str) -> Figure:
 def curves(histories: Mapping[str, pd.DataFrame], *, column: str = "objective", label: str, log: bool = True) -> Figure:
     """Returns the median over items of a history's column against the step, with the central 80 % shaded."""
     fig, ax = _subplots(figsize=(6.4, 3.4), layout="constrained")
-    for colour, (name, history) in zip(PALETTE, histories.items(), strict=False):
+    for colour, (name, history) in zip(itertools.cycle(PALETTE), histories.items(), strict=False):
         quantiles = history.groupby("step")[column].quantile([0.1, 0.5, 0.9]).unstack()
         ax.plot(quantiles.index, quantiles[0.5], color=colour, label=name)
         ax.fill_between(quantiles.index, quantiles[0.1], quantiles[0.9], color=colour, alpha=0.2, linewidth=0)

@@ -113,8 +113,15 @@ class Inversion:
 
 def replay(record: Inversion) -> Tensor:
     """Returns ``record.image`` again, bit for bit, from its code and noise."""
-    with torch.no_grad():
-        return record.generator.synthesis(record.w, record.noise)
+    return _render(record.generator, record.w, record.noise)
+
+
+@torch.no_grad()
+def _render(generator: Generator, w: Tensor, noise: str | list[Tensor]) -> Tensor:
+    # One at a time: an item's image, to the last bit, must not depend on the batch that it stands in,
+    # so that records can be joined, cut and sorted.
+    maps = [noise if isinstance(noise, str) else [m[i : i + 1] for m in noise] for i in range(len(w))]
+    return torch.cat([generator.synthesis(w[i : i + 1], maps[i]) for i in range(len(w))])
 
 
 def mean_code(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> Tensor:
@@ -277,7 +284,7 @@ class _Problem:
         return self.waited < (self.search.patience or 1)
 
     def _count(self, loss: Tensor) -> None:
-        improved = loss < self.marked * (1.0 - self.search.tolerance)
+        improved = loss < self.marked - self.search.tolerance * self.marked.abs()
         improved |= self.marked.isinf() & loss.isfinite()
         self.marked = torch.where(improved, loss, self.marked)
         # An item that ran out of patience stays out.
@@ -324,7 +331,7 @@ class _Problem:
             )
         with torch.no_grad():
             w = self.codes(self.best).contiguous()
-            x_hat = self.generator.synthesis(w, self.noise)
+        x_hat = _render(self.generator, w, self.noise)
         z = self.best if self.search.space == "z" else None
         return Inversion(w, z, self.noise, x_hat, composite(image, x_hat, mask), self._history(), self.best_loss,
                          self.seeds, self.search, stopped, self.generator)  # fmt: skip

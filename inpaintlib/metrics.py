@@ -160,7 +160,8 @@ class _Pooled(torch.nn.Module):
 
 
 def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, subsets: int = 100,
-        subset_size: int = 200, seed: int = 0, device: torch.device | str = "cpu", batch: int = 100) -> Interval:  # fmt: skip
+        subset_size: int = 200, seed: int = 0, device: torch.device | str = "cpu",
+        batch: int = 100) -> Interval:  # fmt: skip
     """Returns the kernel distance between two sets of images in the judge's features.
 
     Source: Binkowski et al. 2018, the unbiased estimate with a cubic polynomial kernel, by torchmetrics;

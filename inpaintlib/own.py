@@ -2,12 +2,13 @@
 
 The picture's centred square, or the whole picture, is resized to the generator's resolution; the hole of
 G(w) is resized back and pasted. A pixel of the small mask is a hole if it covers any part of the hole, and
-the hole is filled with its surroundings' mean before the picture is made small, so that what lies under
+the hole is filled with the known pixels' mean before the picture is made small, so that what lies under
 the mask cannot leak into known pixels.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checks import InpaintError, check_choice
+from .checks import InpaintError, check_choice, check_image, check_mask
 from .experiments import Method, invert_all
 from .features import Percept, lpips
 from .figures import masked
@@ -59,9 +60,12 @@ def prepare(photo: Tensor, hole: Tensor, *, size: int, crop_to: str = "square") 
         crop_to: ``square`` (the centred square) or ``whole`` (the picture squeezed to a square).
 
     Raises:
-        InpaintError: if the hole reaches beyond the square, or leaves nothing known at the generator's size.
+        InpaintError: for unfit shapes or ranges, or if the hole reaches beyond the square, or leaves nothing
+            known at the generator's size.
     """
     check_choice("crop", crop_to, CROPS)
+    check_image("photo", photo)
+    check_mask("hole", hole, like=photo)
     box = square_box(*photo.shape[2:]) if crop_to == "square" else None
     part, part_hole = (photo, hole) if box is None else (crop(photo, box), crop(hole, box))
     if part_hole.sum() < hole.sum():
@@ -89,9 +93,7 @@ def search(generator: Generator, problem: Problem, p, *, progress=None) -> Inver
 
 def sorted_by_loss(record: Inversion) -> Inversion:
     """Returns the record with its items in the order of their objective; history keeps the same numbering."""
-    from dataclasses import replace
-
-    order = record.loss.argsort()
+    order = record.loss.argsort(stable=True)
     rank = {int(item): i for i, item in enumerate(order)}
     noise = record.noise if isinstance(record.noise, str) else [m[order] for m in record.noise]
     return replace(
@@ -134,7 +136,7 @@ def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> st
     """Returns the report's closing sentences: what was hidden, where the picture is, how the samples differ."""
     hidden = float(problem.hole.mean())
     text = f"The mask hides {hidden:.1%} of the picture. The best sample is in `{out}`."
-    images = record.composite
+    images = record.composite.clamp(-1, 1)
     if len(images) < 2:
         return text
     with torch.no_grad():
@@ -145,5 +147,8 @@ def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> st
 
 def write(path: Path, picture: Tensor) -> None:
     """Writes one completion (3, H, W) as a PNG, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InpaintError(f"{path} cannot be written: {error.strerror or error}") from error
     write_image(path, picture)

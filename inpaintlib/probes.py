@@ -20,8 +20,19 @@ BATCH = 64
 
 
 @torch.no_grad()
-def _images(generator: Generator, ws: Tensor, noise: str | Sequence[Tensor] = "const") -> Tensor:
-    return torch.cat([generator.synthesis(part, noise) for part in ws.split(BATCH)])
+def _images(generator: Generator, ws: Tensor, noise: str | list[Tensor] = "const") -> Tensor:
+    """Returns the images of codes (n, num_ws, w_dim) and noise maps, (n, 1, H, W) a layer, some at a time."""
+    parts = []
+    for start in range(0, len(ws), BATCH):
+        part = slice(start, start + BATCH)
+        maps = noise if isinstance(noise, str) else [m[part] for m in noise]
+        parts.append(generator.synthesis(ws[part], maps))
+    return torch.cat(parts)
+
+
+def _fresh_noise(generator: Generator, n: int, seed: int) -> list[Tensor]:
+    """Returns maps of n items whose draws are not those of the codes of the same seed."""
+    return generator.synthesis.random_noise([torch.Generator().manual_seed(seed + 10_000 + i) for i in range(n)])
 
 
 def _ws(generator: Generator, n: int, seed: int, truncation: float = 1.0) -> Tensor:
@@ -101,18 +112,15 @@ def mixing(generator: Generator, n: int, *, cut: int, seed: int) -> Tensor:
 def noise_variants(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
     """Returns title -> images (n, 3, R, R) of the same codes with stored, no, and two fresh noises."""
     ws = _ws(generator, n, seed)
-    fresh = [[torch.Generator().manual_seed(seed + 10_000 * k + i) for i in range(n)] for k in (1, 2)]
     noises = {"stored noise": "const", "no noise": "none"}
-    noises |= {f"fresh noise {k}": generator.synthesis.random_noise(g) for k, g in enumerate(fresh, start=1)}
+    noises |= {f"fresh noise {k}": _fresh_noise(generator, n, seed + 10_000 * k) for k in (1, 2)}
     return {title: _images(generator, ws, noise) for title, noise in noises.items()}
 
 
 def deviation_maps(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
     """Returns per-pixel standard deviations (R, R), averaged over channels: over noise, and over codes."""
     ws = _ws(generator, n, seed)
-    noise = generator.synthesis.random_noise([torch.Generator().manual_seed(seed + i) for i in range(n)])
-    with torch.no_grad():
-        over_noise = generator.synthesis(ws[:1].expand(n, -1, -1), noise)
+    over_noise = _images(generator, ws[:1].expand(n, -1, -1), _fresh_noise(generator, n, seed))
     over_codes = _images(generator, ws)
     return {"over noise, one code": over_noise.std(dim=0).mean(dim=0),
             "over codes, one noise": over_codes.std(dim=0).mean(dim=0)}  # fmt: skip

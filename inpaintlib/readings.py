@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .experiments import MSE_ALONE
 from .metrics import Interval
 
 __all__ = ["deviation", "lpips", "naive_mse", "truncation"]
@@ -30,31 +29,27 @@ def truncation(table: pd.DataFrame) -> str:
     """Reading of :func:`inpaintlib.probes.truncation_table`."""
     ends = {}
     for metric in ("diversity", "realism"):
-        rows = table[table.metric == metric]
+        rows = table[table.metric == metric].sort_values("method", key=lambda psi: psi.astype(float))
         ends[metric] = rows.iloc[0], rows.iloc[-1]
     (d0, d1), (r0, r1) = ends["diversity"], ends["realism"]
     text = (
-        f"From truncation {d0['method']} to {d1['method']} the diversity goes from {d0['mean']:.3f} to {d1['mean']:.3f}, "
-        f"and the discriminator's logit from {r0['mean']:.2f} to {r1['mean']:.2f}. "
+        f"From truncation {d0['method']} to {d1['method']} the diversity goes from {d0['mean']:.3f} to "
+        f"{d1['mean']:.3f}, and the discriminator's logit from {r0['mean']:.2f} to {r1['mean']:.2f}. "
     )
+    costs = "costs diversity" if d0["high"] < d1["low"] else "costs no certain diversity"
     if r0["low"] > r1["high"]:
-        return text + "Truncation buys realism, as this discriminator sees it, with diversity."
+        return text + f"Truncation {costs} and buys realism, as this discriminator sees it."
     if r0["high"] < r1["low"]:
-        return (
-            text + "To this discriminator, truncated faces look *less* real, so truncation costs diversity for nothing."
-        )
-    return (
-        text
-        + "The intervals of realism overlap: for this network truncation costs diversity and buys no certain realism."
-    )
+        return text + f"To this discriminator truncated faces look *less* real; truncation {costs}, for nothing."
+    return text + f"The intervals of realism overlap: truncation {costs} and buys no certain realism."
 
 
 def deviation(table: pd.DataFrame) -> str:
     """Reading of :func:`inpaintlib.probes.deviation_table`."""
     noise, code = table["mean deviation"]
     return (
-        f"Fresh noise moves a pixel by {noise:.3f} on average, another code by {code:.3f}, on the range [-1, 1]: noise "
-        f"accounts for a part of {noise**2 / (noise**2 + code**2):.1%} of the summed variance. "
+        f"Fresh noise moves a pixel by {noise:.3f} on average, another code by {code:.3f}, on the range [-1, 1]: of "
+        f"the two squares' sum, noise makes up {noise**2 / (noise**2 + code**2):.1%}. "
         "What the hole will show is decided by the code"
         + ("." if noise < 0.2 * code else " and, visibly, by the noise.")
     )
@@ -68,21 +63,22 @@ def naive_mse(effect: Interval, scores: pd.DataFrame, photo: pd.DataFrame) -> st
     word = "better" if effect.value > 0 else "worse"
     return (
         f"Against pasting in the mean face, the search is {word} in hole LPIPS by {abs(effect.value):.3f} "
-        f"({_share(effect, base)} of the baseline; 95 % interval {effect.low:.3f} to {effect.high:.3f}; {_sides(effect)}).\n\n"
-        f"On generated faces $G(w)$ reaches {known:.1f} dB on the known pixels and {hole:.1f} dB in the hole that it never "
-        f"saw. On the photograph it reaches {photo_known:.1f} dB and {photo_hole:.1f} dB: "
-        + ("even what is visible is not matched there" if photo_known < known else "it fits no worse there")
-        + ", as one code for all layers has few degrees of freedom."
+        f"({_share(effect, base)} of the baseline; 95 % interval {effect.low:.3f} to {effect.high:.3f}; "
+        f"{_sides(effect)}).\n\n"
+        f"On generated faces $G(w)$ reaches {known:.1f} dB on the known pixels and {hole:.1f} dB in the hole that it "
+        f"never saw. On the photograph it reaches {photo_known:.1f} dB and {photo_hole:.1f} dB: "
+        + ("what is visible is matched less well there, as no code need give a photograph."
+           if photo_known < known else "what is visible is matched no worse there.")
     )
 
 
-def lpips(scores: pd.DataFrame, differences: pd.DataFrame, main: str, effect: Interval) -> str:
-    """Reading of the report ``mse_lpips``; ``effect`` is MSE alone minus ``main`` in hole LPIPS."""
-    base = _mean(scores, MSE_ALONE, "lpips", "hole")
+def lpips(scores: pd.DataFrame, differences: pd.DataFrame, alone: str, main: str, effect: Interval) -> str:
+    """Reading of the report ``mse_lpips``; ``effect`` is the method ``alone`` minus ``main`` in hole LPIPS."""
+    base = _mean(scores, alone, "lpips", "hole")
     word = "lowers" if effect.value > 0 else "raises"
-    psnr = _mean(scores, main, "psnr", "hole") - _mean(scores, MSE_ALONE, "psnr", "hole")
+    psnr = _mean(scores, main, "psnr", "hole") - _mean(scores, alone, "psnr", "hole")
     text = (
-        f"Adding LPIPS {word} hole LPIPS by {abs(effect.value):.4f} ({_share(effect, base)} of what MSE alone in $W+$ "
+        f"Adding LPIPS {word} hole LPIPS by {abs(effect.value):.4f} ({_share(effect, base)} of what *{alone}* "
         f"leaves; 95 % interval of the paired difference {effect.low:.4f} to {effect.high:.4f}; {_sides(effect)}). "
         f"Hole PSNR changes by {psnr:+.2f} dB.\n\n"
     )

@@ -10,6 +10,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+
+# The tests' tensors are tiny: a second thread only waits, and on a busy machine for long.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

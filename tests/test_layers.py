@@ -1,0 +1,98 @@
+"""The module map: who may import whom inside the package, read from the sources."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "inpaintlib"
+
+# Module -> the package's modules that it may import when it is imported itself. Data flows downwards.
+ALLOWED = {
+    "checks": set(),
+    "machine": set(),
+    "formulas": {"checks"},
+    "ops": {"checks"},
+    "data": {"checks"},
+    "images": {"checks"},
+    "masks": {"checks", "images"},
+    "weights": {"checks"},
+    "stylegan2": {"checks", "ops"},
+    "features": {"checks", "weights"},
+    "losses": {"checks", "features"},
+    "invert": {"checks", "images", "losses", "stylegan2"},
+    "metrics": {"checks", "features", "masks"},
+    "figures": {"checks", "images", "metrics", "stylegan2"},
+    "__init__": {"checks", "invert", "losses", "stylegan2", "weights"},
+    # The experiments that the notebooks run:
+    "experiments": {"checks", "features", "images", "invert", "losses", "metrics", "stylegan2"},
+    "probes": {"checks", "experiments", "features", "metrics", "stylegan2"},
+    "own": {"checks", "experiments", "features", "figures", "images", "invert", "losses", "masks", "stylegan2"},
+    "readings": {"experiments", "metrics"},
+    "benchmark": {"experiments", "features", "invert", "losses", "machine", "masks", "stylegan2", "weights"},
+    # Beside the core, for the notebooks and the command line:
+    "params": {"checks", "invert", "losses", "masks"},
+    "study": {"checks", "machine", "params", "weights"},
+    "report": {"checks", "formulas", "params", "study", "weights"},
+    "runner": {"checks", "params", "study"},
+    "__main__": {"checks", "report", "runner", "study"},
+}
+# What a module may import inside its functions besides, when they are called.
+ALLOWED_LATER = {"weights": {"stylegan2"}}
+TRAINING = {"__init__", "augment", "card", "gan", "percept"}
+
+
+def package_imports(path: Path) -> tuple[set[str], set[str]]:
+    """Returns the modules of the package that a source imports at import time, and later in functions."""
+    tree = ast.parse(path.read_text())
+    later = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    found: tuple[set[str], set[str]] = (set(), set())
+    for node in ast.walk(tree):
+        found[id(node) in later].update(_targets(node, depth=len(path.relative_to(PACKAGE).parts)))
+    return found
+
+
+def _targets(node: ast.AST, depth: int) -> set[str]:
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        names = [node.module] if node.module != "inpaintlib" else [f"inpaintlib.{a.name}" for a in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        # One dot too few reaches a sibling inside a subfolder, written here as folder.module.
+        prefix = "inpaintlib." if node.level == depth else "inpaintlib.train."
+        names = [prefix + (node.module or alias.name) for alias in node.names]
+    else:
+        names = []
+    return {name.removeprefix("inpaintlib.") for name in names if name.startswith("inpaintlib.")}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda p: p.stem)
+def test_module_imports_only_what_the_map_allows(path):
+    assert path.stem in ALLOWED, f"{path.name} is not in the module map"
+    now, later = package_imports(path)
+    assert now <= ALLOWED[path.stem]
+    assert later <= ALLOWED[path.stem] | ALLOWED_LATER.get(path.stem, set())
+
+
+def test_training_may_import_everything_and_nothing_imports_training():
+    paths = list(PACKAGE.glob("**/*.py"))
+    assert {p.stem for p in paths if p.parent.name == "train"} == TRAINING
+    assert {p.parent for p in paths} == {PACKAGE, PACKAGE / "train"}
+    for path in PACKAGE.glob("*.py"):
+        assert not any(name.split(".")[0] == "train" for name in set().union(*package_imports(path))), path.name
+
+
+def test_the_map_has_no_cycle_and_no_unknown_name():
+    done: set[str] = set()
+    while ready := {m for m, needs in ALLOWED.items() if m not in done and needs <= done}:
+        done |= ready
+    assert done == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("**/*.py")), ids=lambda p: p.stem)
+def test_nothing_unpickles_or_evaluates(path):
+    called = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+    assert not called & {"eval", "exec", "pickle.load", "pickle.loads"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
