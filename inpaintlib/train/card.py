@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..experiments import generated_faces
 from ..features import load_percept
 from ..images import sheet, write_image
 from ..metrics import Interval, kid
-from ..weights import MODELS, checksum, load_generator, shipped_names, write_atomically
+from ..weights import MODELS, checksum, load_generator, load_weights, shipped_names, write_atomically
 
 __all__ = ["main", "nearest", "ship"]
 
@@ -32,7 +31,11 @@ SAMPLES = 500
 
 
 def ship(path: Path) -> str:
-    """Copies a weights file into the package, records its SHA-256, and returns its name."""
+    """Copies a weights file into the package, records its SHA-256, and returns its name.
+
+    Raises InpaintError if it is no file of finite weights.
+    """
+    load_weights(path)
     name = path.stem
     target = MODELS / f"{name}.safetensors"
     if path.resolve() != target.resolve():
@@ -95,12 +98,17 @@ def generator_card(name: str, data: Path) -> str:
         "uniform grey against held-out faces (a floor)": kid(torch.zeros_like(reference), reference),
     }
     near, between = nearest(faces[:64], train), nearest(to_float(held_out[:64]), train)
-    seen, preview = int(facts["images_seen"]), int(facts["images_seen"]) < PREVIEW_BELOW
+    seen, settings = int(facts["images_seen"]), json.loads(facts["settings"])
+    preview = seen < PREVIEW_BELOW
+    ada = f"towards r_t = {settings['ada_target']}" if settings["ada_target"] < 1 else (
+        f"off (target r_t = 1): each training face was seen only {seen / len(train):.0f} times"
+    )  # fmt: skip
     rows = {
         "status": f"**preview**: {seen:,} images seen, 2,000,000 aimed at" if preview else "final",
         "networks": f"`{name}.safetensors` (averaged generator), `{name}-discriminator.safetensors`; float16",
         "SHA-256": f"`{shipped_names()[name]}`, `{shipped_names()[f'{name}-discriminator']}`",
         "generator": f"`{facts['config']}`", "training": f"`{facts['settings']}`",
+        "adaptive augmentation": ada,
         "images seen": f"{seen:,}", "hardware, time": _hardware(facts),
     }  # fmt: skip
     quality = {k: f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for k, v in scores.items()}
@@ -130,8 +138,8 @@ Does it copy? Root-mean-square distance to the nearest of the {len(train):,} tra
 
 ## Limits
 
-Celebrities, mostly young, light-skinned and smiling: neither representative nor fair. {"A preview: blurry, " if preview else ""}
-with distorted faces among the samples. Resume the training by `make train-faces64`.
+Celebrities, mostly young, light-skinned and smiling: neither representative nor fair. Some samples are
+distorted{"; as a preview all are blurry, which more training mends" if preview else ""}.
 """
     return text
 
@@ -170,15 +178,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder with CelebA, for a generator's card")
     args = parser.parse_args(argv)
     try:
+        if args.data is None and not all(path.stem.startswith("percept-") for path in args.weights):
+            raise InpaintError("--data must name the folder with CelebA for the card of a generator; it is not given")
         names = [ship(path) for path in args.weights]
         for name in names:
             if name.endswith("-discriminator"):
                 continue
-            if not name.startswith("percept-") and args.data is None:
-                raise InpaintError(f"--data must name the folder with CelebA for the card of {name}; it is not given")
             text = percept_card(name) if name.startswith("percept-") else generator_card(name, args.data)
             write_atomically(MODELS / f"{name}.md", text.encode())
-            print(f"shipped {name}{os.linesep}", end="")
+            print(f"shipped {name}")
         load_percept("percept-judge")
     except InpaintError as error:
         print(f"error: {error}", file=sys.stderr)
