@@ -20,7 +20,7 @@ from .images import to_uint8
 from .stylegan2 import Generator
 
 __all__ = ["architecture", "architecture_table", "curves", "estimates", "heat", "image_columns", "masked",
-           "paired", "sample_grid"]  # fmt: skip
+           "paired", "sample_grid", "training_curve"]  # fmt: skip
 
 PALETTE = sns.color_palette("colorblind")
 CELL = 0.95  # inches of one face
@@ -48,7 +48,7 @@ def before_after(photo: Tensor, hole: Tensor, result: Tensor) -> Figure:
     pictures = {"picture": photo, "masked": masked(photo, hole), "result": result[None]}
     for ax, (title, picture) in zip(axs, pictures.items(), strict=True):
         ax.imshow(to_uint8(picture)[0])
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title, fontsize=14)
         ax.set_axis_off()
     return fig
 
@@ -120,6 +120,16 @@ def curves(histories: Mapping[str, pd.DataFrame], *, column: str = "objective", 
         ax.fill_between(quantiles.index, quantiles[0.1], quantiles[0.9], color=colour, alpha=0.2, linewidth=0)
     ax.set(xlabel="step", ylabel=label, yscale="log" if log else "linear")
     ax.legend(frameon=False, fontsize=8)
+    sns.despine(ax=ax)
+    return fig
+
+
+def training_curve(table: pd.DataFrame) -> Figure:
+    """Returns KID with its interval against the images seen; columns images, kid, low, high."""
+    fig, ax = _subplots(figsize=(5.2, 3.2), layout="constrained")
+    error = [table["kid"] - table["low"], table["high"] - table["kid"]]
+    ax.errorbar(table["images"] / 1000, table["kid"], yerr=error, fmt="o-", color=PALETTE[0], capsize=3, markersize=4)
+    ax.set(xlabel="thousand images seen", ylabel="KID (percept-judge features)")
     sns.despine(ax=ax)
     return fig
 

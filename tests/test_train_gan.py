@@ -249,6 +249,17 @@ def test_training_continues_from_weights_alone(data, tmp_path):
     assert "synthesis.b4.const" in moved and "mapping.fc0.weight" in moved
 
 
+def test_kid_curve_is_written_while_training(tmp_path, data):
+    write_celeba_parquet(data, encoded_pictures(200, 10, 8), np.ones((200, 3), dtype=bool), "val")
+    out = tmp_path / "run"
+    assert main([*command(data, out, max_images=8), "--kid"]) == 0
+    with (out / "kid.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert [row["images"] for row in rows] == ["8"]
+    assert all(float(r["low"]) <= float(r["kid"]) <= float(r["high"]) and float(r["kid"]) > 0 for r in rows)
+    assert (out / "kid.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_weights_of_another_network_cannot_start_a_run(tmp_path):
     GanTraining(TOY, toy_images()).export(tmp_path, "toy")
     run = GanTraining(dataclasses.replace(TOY, channel_max=8), toy_images())

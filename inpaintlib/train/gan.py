@@ -252,6 +252,11 @@ def _log(run: GanTraining, path: Path, since: float, images: int, iterations: in
     row |= {k: float(v) / iterations for k, v in run.sums.items()}
     for total in run.sums.values():
         total.zero_()
+    _append(path, row)
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    """Adds a row to a CSV file, with a header if it is new, and prints it."""
     if not path.exists():
         path.write_text(",".join(row) + "\n")
     with path.open("a") as f:
@@ -271,21 +276,26 @@ def train(run: GanTraining, out: Path, *, seconds: float, max_images: int, every
             _log(run, out / "log.csv", now - marked, run.images_seen - images0, run.iteration - iteration0)
             snapshot(run, out, held_out)
             marked, images0, iteration0 = time.perf_counter(), run.images_seen, run.iteration
-    run.seconds = before + time.perf_counter() - started
-    snapshot(run, out, held_out)
+    if run.images_seen > images0 or run.iteration == 0:  # else the last snapshot holds this very state
+        run.seconds = before + time.perf_counter() - started
+        snapshot(run, out, held_out)
 
 
 def snapshot(run: GanTraining, out: Path, held_out: Tensor | None) -> None:
-    """Writes the checkpoint, a sheet of samples and, with held-out images (uint8), a row of the KID curve."""
+    """Writes the checkpoint, a sheet of samples and, with held-out images (uint8), the KID curve so far."""
     run.save(out / "checkpoint.pt")
     write_image(out / f"samples-{run.images_seen:08d}.png", sheet(run.samples(64), 8))
     if held_out is None:
         return
+    # Scores and plots need packages that a training machine may lack, and that a run without --kid does not use.
+    import pandas as pd
+
+    from ..figures import training_curve
     from ..metrics import kid
 
     score = kid(run.samples(len(held_out), seed=1), held_out.float() / 127.5 - 1.0, device=run.device)
-    with (out / "kid.csv").open("a") as f:
-        f.write(f"{run.images_seen},{score.value:.6g},{score.low:.6g},{score.high:.6g}\n")
+    _append(out / "kid.csv", {"images": run.images_seen, "kid": score.value, "low": score.low, "high": score.high})
+    training_curve(pd.read_csv(out / "kid.csv")).savefig(out / "kid.png", dpi=120)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
