@@ -9,6 +9,9 @@ PROFILE := embedded
 INPAINTLIB_DATA ?=
 DATA := $(INPAINTLIB_DATA)
 MINUTES := 60
+RESIZE :=
+THRESHOLD :=
+ARGS :=
 VENV := .venv
 export INPAINTLIB_ROOT := $(CURDIR)
 
@@ -25,12 +28,20 @@ RUN := $(PYTHON)
 ENV :=
 endif
 
+# Said before work begins, instead of a bare ModuleNotFoundError: find_spec looks and imports nothing.
+UNREADY = { echo "error: $(RUN) lacks the project's packages; unset PYTHON and conda, or see environment.yml" >&2; exit 1; }
+PACKAGES := "inpaintlib", "papermill", "torch"
+READY = @$(RUN) -c 'from importlib.util import find_spec as f; raise SystemExit(not all(map(f, ($(PACKAGES)))))' 2>/dev/null || $(UNREADY)
+NEED_DATA = @[[ -n "$(DATA)" ]] || { echo "error: make $@ needs DATA=folder (or INPAINTLIB_DATA) with its images" >&2; exit 1; }
+
+PROFILES := $(notdir $(patsubst %/,%,$(wildcard params/*/)))
 SITE := reports/$(PROFILE)
 STEMS := $(filter-out inpaint,$(basename $(notdir $(sort $(wildcard params/$(PROFILE)/*.yaml)))))
 REPORTS := $(STEMS:%=report-%)
-# What results depend on; training makes new weights, and those are in models/.
-LIB := $(wildcard inpaintlib/*.py inpaintlib/models/*)
-TEMPLATES := $(wildcard inpaintlib/templates/* inpaintlib/templates/*/*)
+# What pages depend on, and what results do; training makes new weights, and those are in models/.
+PAGES := $(wildcard inpaintlib/report.py inpaintlib/formulas.py inpaintlib/templates/* inpaintlib/templates/*/*)
+ASIDE := $(PAGES) inpaintlib/__main__.py inpaintlib/benchmark.py
+LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
 .PHONY: all check clean env help inpaint lint lock test train-faces64 train-percept $(REPORTS)
 
@@ -41,12 +52,15 @@ help:  ## list the targets
 all: $(SITE)/index.html  ## run and render every notebook of PROFILE (embedded), list them in index.html
 
 env: $(ENV)  ## make the environment (.venv), or check that of PYTHON=...
-	@$(RUN) -c 'import inpaintlib.report' || { echo "error: $(RUN) lacks the project; see environment.yml" >&2; exit 1; }
+	$(READY)
+	@$(RUN) -c 'import inpaintlib.report' || $(UNREADY)
 
 test: $(ENV)  ## run the tests
+	$(READY)
 	$(RUN) -m pytest
 
 check: $(ENV)  ## prove that the reports of PROFILE are there and whole
+	$(READY)
 	$(RUN) -m inpaintlib check $(PROFILE)
 
 lint: $(ENV)  ## check style of code and notebooks
@@ -56,14 +70,21 @@ lint: $(ENV)  ## check style of code and notebooks
 $(REPORTS): report-%: $(SITE)/%.html
 	@$(RUN) -m inpaintlib index $(PROFILE)
 
-inpaint: $(ENV)  ## fill the hole in your own image: IMAGE=photo.jpg MASK=mask.png [OUT=result.png]
+inpaint: $(ENV)  ## fill the hole in your own image: IMAGE=photo.jpg MASK=mask.png [OUT=result.png] [RESIZE=1] [THRESHOLD=1]
 	@[[ -n "$${IMAGE:-}" && -n "$${MASK:-}" ]] || { echo "error: make inpaint needs IMAGE=... MASK=..." >&2; exit 1; }
-	@$(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" $${OUT:+--out "$$OUT"} --params params/$(PROFILE)/inpaint.yaml
+	$(READY)
+	@$(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" --params params/$(PROFILE)/inpaint.yaml $${OUT:+--out "$$OUT"} \
+	    $(if $(filter-out 0,$(RESIZE)),--resize-mask) $(if $(filter-out 0,$(THRESHOLD)),--threshold)
 
-train-faces64: $(ENV)  ## train the face generator: [DATA=folder] [MINUTES=60]; resumes runs/faces64
-	$(RUN) -m inpaintlib.train.gan --data "$(DATA)" --out runs/faces64 --minutes "$(MINUTES)"
+train-faces64: $(ENV)  ## train the face generator: DATA=folder [MINUTES=60] [ARGS=...]; resumes runs/faces64
+	$(NEED_DATA)
+	$(READY)
+	$(RUN) -m inpaintlib.train.faces64 --data "$(DATA)" --out runs/faces64 --minutes "$(MINUTES)" \
+	    --kid --export faces64 $(ARGS)
 
-train-percept: $(ENV)  ## train both perceptual networks: [DATA=folder]
+train-percept: $(ENV)  ## train both perceptual networks: DATA=folder
+	$(NEED_DATA)
+	$(READY)
 	$(RUN) -m inpaintlib.train.percept percept-guide --data "$(DATA)" --out runs/percept
 	$(RUN) -m inpaintlib.train.percept percept-judge --data "$(DATA)" --out runs/percept
 
@@ -72,17 +93,19 @@ lock:  ## pin the versions of pyproject.toml's dependencies in requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    --extra dev pyproject.toml -o requirements.lock
 
-clean:  ## remove the reports of every profile
-	find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+clean:  ## remove the reports of every profile in params/; what `make inpaint` made stays
+	rm -rf $(PROFILES:%=reports/%)
 
 $(SITE)/index.html: $(STEMS:%=$(SITE)/%.html)
 	@[[ -n "$(STEMS)" ]] || { echo "error: profile $(PROFILE) has no files in params/$(PROFILE)/" >&2; exit 1; }
 	@$(RUN) -m inpaintlib index $(PROFILE)
 
-$(SITE)/%.html: $(SITE)/%.ipynb $(TEMPLATES)
+$(SITE)/%.html: $(SITE)/%.ipynb $(PAGES)
+	$(READY)
 	@$(RUN) -m inpaintlib render $<
 
 $(SITE)/%.ipynb: notebooks/%.ipynb params/$(PROFILE)/%.yaml $(LIB) $(ENV)
+	$(READY)
 	@$(RUN) -m inpaintlib run $< --params params/$(PROFILE)/$*.yaml --out $@
 
 $(VENV)/stamp: requirements.lock pyproject.toml

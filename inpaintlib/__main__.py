@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import report, runner
 from .checks import InpaintError
+from .files import check_writable
+from .images import check_png, decode
+from .masks import read_mask
 from .study import project_root
 
 
@@ -30,18 +34,29 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _inpaint(args: argparse.Namespace) -> None:
-    for path in (args.image, args.mask):
-        if not path.is_file():
-            raise InpaintError(f"{path} must be an image file; there is none")
     root = project_root()
-    out = args.out or root / "reports" / "inpaint" / f"{args.image.stem}.png"
-    executed = root / "reports" / "inpaint" / f"inpaint-{args.image.stem}.ipynb"
+    notebook = root / "notebooks" / "inpaint.ipynb"
+    folder = root / "reports" / f"inpaint-{_slug(args.image.stem)}"
+    out = args.out or folder / "result.png"
     paths = {"image": args.image, "mask": args.mask, "out": out}
-    overrides = {"profile": "inpaint", **{key: str(path.absolute()) for key, path in paths.items()}}
-    runner.run(root / "notebooks" / "inpaint.ipynb", args.params, executed, overrides)
-    page = report.render(executed)
-    report.index("inpaint")
+    overrides = {"profile": folder.name, **{key: str(path.absolute()) for key, path in paths.items()}}
+    overrides |= {key: True for key in ("resize_mask", "threshold_mask") if getattr(args, key)}
+    # What can be wrong with the files is said now, not by a notebook some seconds or minutes later.
+    check_png(out)
+    picture = decode(args.image)
+    values = runner.checked_parameters(notebook, args.params, overrides)
+    size = (picture.height, picture.width)
+    read_mask(args.mask, size=size, resize=values["resize_mask"], threshold=values["threshold_mask"])
+    check_writable(out)
+    runner.run(notebook, args.params, folder / notebook.name, overrides)
+    page = report.render(folder / notebook.name)
+    report.index(folder.name)
     print(out, page, sep="\n")
+
+
+def _slug(stem: str) -> str:
+    """Returns a file's stem as a part of a profile's name: 'My Photo' -> 'my-photo'."""
+    return re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-") or "picture"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     inpaint = verbs.add_parser("inpaint", help="fill the hole in an image of your own; makes a PNG and a report")
     inpaint.add_argument("image", type=Path)
     inpaint.add_argument("mask", type=Path, help="white is the hole")
-    inpaint.add_argument("--out", type=Path, help="the PNG to write")
+    inpaint.add_argument("--out", type=Path, help="the PNG to write; default: result.png beside the report")
+    inpaint.add_argument("--resize-mask", action="store_true", help="accept a mask of another size")
+    inpaint.add_argument("--threshold", dest="threshold_mask", action="store_true", help="accept grey in the mask")
     inpaint.add_argument("--params", type=Path, required=True)
     inpaint.set_defaults(verb=_inpaint)
     return parser

@@ -11,8 +11,7 @@ colour are brought to 8-bit RGB as Pillow does it; colour profiles are not appli
 
 from __future__ import annotations
 
-import contextlib
-import os
+import io
 import struct
 import warnings
 import zlib
@@ -25,22 +24,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .checks import InpaintError, check_finite, check_integer, check_mask
+from .files import write_atomically
 
-__all__ = [
-    "MAX_PIXELS",
-    "composite",
-    "crop",
-    "decode",
-    "from_uint8",
-    "paste_back",
-    "read_image",
-    "resize",
-    "sheet",
-    "square_box",
-    "to_uint8",
-    "write_image",
-    "write_png",
-]
+__all__ = ["MAX_PIXELS", "check_png", "composite", "crop", "decode", "from_levels", "from_uint8", "paste_back",
+           "read_image", "resize", "sheet", "square_box", "to_uint8", "write_image", "write_png"]  # fmt: skip
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
@@ -145,18 +132,16 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
     Raises:
         InpaintError: if the name does not end in .png or the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
+    check_png(path)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def check_png(path: str | Path) -> None:
+    """Raises InpaintError unless the name ends in .png."""
+    if Path(path).suffix.lower() != ".png":
         raise InpaintError(f"{path} must end in .png, the format that is written")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(pixels).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InpaintError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
@@ -186,8 +171,22 @@ def from_uint8(array: np.ndarray) -> Tensor:
     """
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
         raise InpaintError(f"array must be uint8 (N, H, W, 3); got {array.dtype} {array.shape}")
-    levels = torch.tensor(array).permute(0, 3, 1, 2).contiguous().float()
-    return levels.div_(127.5).sub_(1.0)
+    return from_levels(torch.tensor(array).permute(0, 3, 1, 2).contiguous())
+
+
+def from_levels(levels: Tensor) -> Tensor:
+    """Returns float32 in [-1, 1] of uint8 levels, both (N, 3, H, W) on one device: ``b / 127.5 - 1``.
+
+    Raises:
+        InpaintError: if the shape or type differs.
+
+    Example:
+        >>> from_levels(torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)).ravel().tolist()
+        [-1.0, -0.6000000238418579, 1.0]
+    """
+    if levels.dtype != torch.uint8 or levels.ndim != 4 or levels.shape[1] != 3:
+        raise InpaintError(f"levels must be uint8 (N, 3, H, W); got {levels.dtype} {tuple(levels.shape)}")
+    return levels.float().div_(127.5).sub_(1.0)
 
 
 def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -210,7 +210,10 @@ def read_mask(
     if size is not None and tuple(mask.shape[2:]) != tuple(size):
         if not resize:
             found, asked = (f"{s[1]} x {s[0]}" for s in (mask.shape[2:], size))
-            raise InpaintError(f"{path} must be {asked} pixels (width x height) as its image; got {found}")
+            raise InpaintError(
+                f"{path} must be {asked} pixels (width x height) as its image; got {found}."
+                " Bring it to that size with resize=True in Python, RESIZE=1 for make inpaint."
+            )
         mask = resize_mask(mask, size)
     low, high = mask.min(), mask.max()
     if low == high:
@@ -231,7 +234,7 @@ def _white(path: str | Path, threshold: bool) -> np.ndarray:
     if grey:
         raise InpaintError(
             f"{path} must be pure black and white; {grey} of its {white.size} pixels are grey or coloured."
-            " Pass threshold=True to split them at half brightness."
+            " Split them at half brightness with threshold=True in Python, THRESHOLD=1 for make inpaint."
         )
     return white
 

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from .checks import InpaintError
+from .features import LPIPS_NETWORKS
 from .invert import SPACES, STARTS, Search
 from .losses import LPIPS_MODES, Objective, objective_from
 from .masks import FAMILIES
@@ -32,8 +33,10 @@ Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]  # neither none nor all
 Share = Annotated[float, Field(gt=0, le=1)]
+Resamples = Annotated[int, Field(ge=100)]  # fewer give no 95 % interval
 MaskFamily = Literal[FAMILIES]
 LpipsMode = Literal[LPIPS_MODES]
+LpipsNetwork = Literal["percept-guide", *LPIPS_NETWORKS]  # of an objective: never the judge
 
 OBJECTIVE_KEYS = ("mse_weight", "lpips_weight", "lpips_network", "lpips_mode")
 
@@ -92,11 +95,11 @@ class Inversion(Params):
 class Targets(Inversion):
     """What the notebooks share that inpaint a set of test images."""
 
-    faces: Count  # generated targets
+    faces: Annotated[int, Field(ge=2)]  # generated targets; one has no interval
     batch_size: Count
     mask_family: MaskFamily
     coverage: Fraction
-    resamples: Count  # of the bootstrap
+    resamples: Resamples  # of the bootstrap
     shown: Count  # faces in the picture
 
 
@@ -108,16 +111,18 @@ class Generator(Params):
     generator: Name
     discriminator: Name
     samples: Count
-    codes: Annotated[int, Field(ge=2)]
+    codes: Annotated[int, Field(ge=4)]
     truncations: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
     mixed: Count
-    resamples: Count
+    resamples: Resamples
 
 
 class NaiveMse(Targets):
     """Parameters of ``naive_mse.ipynb``."""
 
     notebook = "naive_mse"
+
+    mse_weight: Positive
 
 
 class MseLpips(Targets):
@@ -126,8 +131,10 @@ class MseLpips(Targets):
     notebook = "mse_lpips"
 
     lpips_weight: Positive
-    lpips_network: Name
+    lpips_network: LpipsNetwork
     lpips_modes: Annotated[list[LpipsMode], Field(min_length=1)]
+    steps_long: Count  # updates of the longer control run of MSE alone
+    great: Share  # what counts as "greatly": the least fraction by which hole LPIPS must fall
 
 
 class Inpaint(Inversion):
@@ -145,7 +152,7 @@ class Inpaint(Inversion):
     start: Literal[STARTS]
     lpips_weight: Weight
     lpips_mode: LpipsMode
-    lpips_network: Name
+    lpips_network: LpipsNetwork
 
 
 # The order is the reading order of the reports.
@@ -173,7 +180,7 @@ def load(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InpaintError(f"{path} must be a readable YAML file: {reason}") from None
     if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
@@ -187,7 +194,7 @@ class _Loader(yaml.SafeLoader):
     """A SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in set(keys):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)

@@ -22,10 +22,10 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from .checks import InpaintError
+from .files import write_atomically
 from .formulas import markdown
 from .params import MODELS
 from .study import PROGRESS_MARK, project_root
-from .weights import write_atomically
 
 __all__ = ["check", "index", "render", "stems"]
 

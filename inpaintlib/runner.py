@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
@@ -19,11 +21,16 @@ from papermill.exceptions import PapermillExecutionError
 
 from . import params
 from .checks import InpaintError
+from .files import check_writable, writing
 from .study import PROGRESS_MARK, project_root
 
 __all__ = ["checked_parameters", "run"]
 
 ENGINE = "inpaintlib"
+# What jupyter says of a kernel that did not start; when several start at once, now and then one does not.
+NO_START = ("before replying", "didn't respond")
+# What nbformat and papermill are known to raise on damaged notebooks.
+DAMAGE = (OSError, ValueError, TypeError, AttributeError, KeyError, nbformat.ValidationError)
 ECHO_SECONDS = 3.0  # least time between two progress lines in the terminal
 
 
@@ -36,32 +43,24 @@ def run(notebook: Path, params_file: Path, out: Path, overrides: Mapping[str, An
     Args:
         overrides: values that replace those of the file.
 
-    Raises InpaintError if a parameter is wrong (nothing is run or removed then), or a cell fails.
+    Raises InpaintError if a parameter is wrong or ``out`` cannot be written (nothing is run or removed
+    then), or a cell fails.
     """
     values = checked_parameters(notebook, params_file, overrides or {})
     failed = out.with_suffix(".failed.ipynb")
-    papermill_engines.register(ENGINE, _Engine)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(out)
+    with writing(out):
         out.unlink(missing_ok=True)
-        _execute(notebook, failed, values)
+    papermill_engines.register(ENGINE, _Engine)
+    _run_cells(notebook, failed, values)
+    with writing(out):
         os.replace(failed, out)
-    except OSError as error:
-        raise InpaintError(f"{out} cannot be written: {error.strerror or error}") from error
-    except PapermillExecutionError as error:
-        # The library's own errors are sentences for the user; of others the kind matters too.
-        reason = error.evalue if error.ename == "InpaintError" else f"{error.ename}: {error.evalue}"
-        raise InpaintError(f"{notebook.name} failed in cell {error.exec_count}: {reason} (see {failed})") from None
-    except DeadKernelError:
-        raise InpaintError(
-            f"{notebook.name}: its process was killed, often for want of memory (see {failed})"
-        ) from None
 
 
 def checked_parameters(notebook: Path, params_file: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values to inject into ``notebook``.
 
-    Raises InpaintError if the notebook is missing, the file's keys are not those of the parameters
+    Raises InpaintError if the notebook is missing or damaged, the file's keys are not those of the parameters
     cell, or a value is not what the notebook's model asks for.
     """
     if not notebook.is_file():
@@ -79,7 +78,11 @@ def checked_parameters(notebook: Path, params_file: Path, overrides: Mapping[str
 
 def _parameters_cell(notebook: Path) -> dict[str, Any]:
     """Returns names and values of the cell tagged ``parameters``, as papermill sees them."""
-    found = papermill.inspect_notebook(str(notebook))
+    try:
+        found = papermill.inspect_notebook(str(notebook))
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InpaintError(f"{notebook} must be a notebook; it cannot be read: {reason}") from None
     if not found:
         raise InpaintError(f"{notebook} must have a cell tagged 'parameters' that assigns values; it has none")
     values = {}
@@ -90,6 +93,24 @@ def _parameters_cell(notebook: Path) -> dict[str, Any]:
             text = f"{notebook}: parameter {name} must be a literal value; found {entry['default']}"
             raise InpaintError(text) from None
     return values
+
+
+def _run_cells(notebook: Path, failed: Path, values: Mapping[str, Any]) -> None:
+    """Executes the notebook as ``failed``, and says in one sentence why it could not be done."""
+    try:
+        _execute(notebook, failed, values)
+    except OSError as error:
+        raise InpaintError(f"{notebook.name} could not be run to its end: {error}") from error
+    except NoSuchKernel as error:
+        raise InpaintError(f"{notebook.name} needs the kernel {error.name!r}; install ipykernel for it") from None
+    except PapermillExecutionError as error:
+        # The library's own errors are sentences for the user; of others the kind matters too.
+        reason = error.evalue if error.ename == "InpaintError" else f"{error.ename}: {error.evalue}"
+        raise InpaintError(f"{notebook.name} failed in cell {error.exec_count}: {reason} (see {failed})") from None
+    except DeadKernelError:
+        raise InpaintError(
+            f"{notebook.name}: its process was killed, often for want of memory (see {failed})"
+        ) from None
 
 
 def _execute(notebook: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -103,9 +124,10 @@ def _execute(notebook: Path, target: Path, values: Mapping[str, Any]) -> None:
         except DeadKernelError:
             raise
         except RuntimeError as error:
-            # When several kernels start at once, now and then one dies before it says its first word.
-            if attempt == 2 or "before replying" not in str(error):
+            if not any(sign in str(error) for sign in NO_START):
                 raise
+            if attempt == 2:
+                raise InpaintError(f"{notebook.name}: its kernel did not start, twice: {error}") from None
 
 
 class _Engine(Engine):

@@ -30,9 +30,9 @@ from IPython.display import HTML, Image, Markdown, display
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from .checks import InpaintError, check_choice, check_number
+from .files import write_atomically
 from .machine import hardware, peak_memory_gb, versions
 from .params import Params
-from .weights import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,7 +180,7 @@ class Study:
         """Writes and returns the settings actually used (table ``provenance``); writes the timing table too.
 
         Args:
-            weights: name of each network used -> SHA-256 of its file.
+            weights: name of each network used -> what identifies its file, as ``weights.checksums`` says it.
         """
         timing = {**self.seconds, "whole notebook": time.perf_counter() - self._start}
         rows = [(name, seconds, "s") for name, seconds in timing.items()]
@@ -188,7 +188,7 @@ class Study:
         self.save_table(pd.DataFrame(rows, columns=["what", "value", "unit"]), "timing")
         parts = {
             "parameter": self.settings,
-            "weights": {name: f"sha256:{digest}" for name, digest in weights.items()},
+            "weights": weights,
             "version": versions(self.root),
             "hardware": hardware(),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import os.path
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .checks import InpaintError, check_finite
+from .files import write_atomically
 
 __all__ = ["MODELS", "checksum", "checksums", "load_discriminator", "load_generator", "load_weights", "resolve",
            "save_weights", "shipped_names"]  # fmt: skip
@@ -26,8 +27,18 @@ MODELS = Path(__file__).parent / "models"
 
 
 def shipped_names() -> dict[str, str]:
-    """Returns the shipped models, name -> SHA-256 of its file."""
-    return json.loads((MODELS / "checksums.json").read_text())
+    """Returns the shipped models, name -> SHA-256 of its file.
+
+    Raises InpaintError if their list is missing or damaged.
+    """
+    path = MODELS / "checksums.json"
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InpaintError(f"{path} must be the list of shipped models; it cannot be read: {error}") from None
+    if not isinstance(names, dict) or not all(isinstance(digest, str) for digest in names.values()):
+        raise InpaintError(f"{path} must map each shipped model to its SHA-256; found {str(names)[:60]}")
+    return names
 
 
 def checksum(path: Path | str) -> str:
@@ -37,31 +48,15 @@ def checksum(path: Path | str) -> str:
 
 
 def checksums(*names_or_paths: str) -> dict[str, str]:
-    """Returns name or path -> SHA-256 of its file, for a report's provenance.
+    """Returns name or path -> ``sha256:`` and the SHA-256 of its file, for a report's provenance.
 
     A name that is neither shipped nor a file (a network of another package) is said to be so.
     """
     out = {}
     for name in names_or_paths:
-        known = name in shipped_names() or Path(name).is_file()
-        out[name] = checksum(resolve(name)[0]) if known else "weights of another package"
+        known = name in shipped_names() or os.path.isfile(name)
+        out[name] = f"sha256:{checksum(resolve(name)[0])}" if known else "weights of another package"
     return out
-
-
-def write_atomically(path: Path | str, content: bytes) -> None:
-    """Writes ``content`` under a temporary name and renames it: the file is whole or not there.
-
-    Raises InpaintError if the folder cannot be written or the disk is full.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
-        raise InpaintError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
@@ -93,9 +88,8 @@ def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
         if not path.is_file():
             raise InpaintError(f"{path} is missing; it belongs to the package: restore it")
         return path, names[str(name_or_path)]
-    path = Path(name_or_path)
-    if path.is_file():
-        return path, None
+    if os.path.isfile(name_or_path):  # False also for a name that no file system takes
+        return Path(name_or_path), None
     raise InpaintError(
         f"{str(name_or_path)!r} is neither a shipped model ({', '.join(sorted(names)) or 'none'}) nor a file"
     )

@@ -47,3 +47,13 @@ def test_the_python_versions_agree():
         r"\((\d+, \d+)\) <= sys.version_info\[:2\] < \((\d+, \d+)\)", (ROOT / "Makefile").read_text()
     ).groups()
     assert f">={low.replace(', ', '.')},<{high.replace(', ', '.')}" == PROJECT["requires-python"]
+
+
+def test_the_check_of_a_clone_looks_for_the_browsers_of_the_tests():
+    browsers = re.findall(r'shutil.which\("([\w-]+)"\)', (ROOT / "tests" / "conftest.py").read_text())
+    assert f"command -v {' '.join(browsers)} >" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_figures_of_the_readme_are_kept_and_reports_are_not():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert ignored.index("reports/*") < ignored.index("!reports/readme/")

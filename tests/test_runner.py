@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import nbformat
 import papermill
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
-from inpaintlib import runner
-from inpaintlib.__main__ import main
+from inpaintlib import report, runner
+from inpaintlib.__main__ import _slug, main
 from inpaintlib.checks import InpaintError
+from inpaintlib.study import project_root
 
 from .notebooks import YAML, notebook, write
+
+ROOT = project_root()
 
 
 @pytest.fixture
@@ -74,6 +82,22 @@ def test_a_notebook_must_exist_and_have_literal_parameters(project):
         runner.checked_parameters(project / "notebooks/tiny.ipynb", params_file, {})
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"nbformat": 4, "cells": 3}', '{"nbformat": 99, "cells": []}'])
+def test_a_damaged_notebook_is_one_sentence(project, text):
+    (project / "notebooks/tiny.ipynb").write_text(text)
+    with pytest.raises(InpaintError, match="tiny.ipynb must be a notebook; it cannot be read: ") as caught:
+        run(project)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_the_output_is_said_to_be_unwritable(project, monkeypatch):
+    calls = replies(monkeypatch)
+    (project / "reports").write_text("a file where the folder should be")
+    with pytest.raises(InpaintError, match="reports/embedded/tiny.ipynb cannot be written: "):
+        run(project)
+    assert not calls
+
+
 def replies(monkeypatch, *faults):
     """Makes papermill raise ``faults`` in turn, then write an empty result; returns the list of calls."""
     calls = []
@@ -95,8 +119,15 @@ def test_a_kernel_that_dies_before_its_first_word_is_tried_once_more(project, mo
     assert len(calls) == 2
     assert (project / "reports/embedded/tiny.ipynb").is_file()
     assert len(replies(monkeypatch, early, early)) == 0
-    with pytest.raises(RuntimeError, match="before replying"):
+    with pytest.raises(InpaintError, match="tiny.ipynb: its kernel did not start, twice: .*before replying"):
         run(project)
+
+
+def test_a_fault_that_is_not_of_the_start_is_not_tried_again(project, monkeypatch):
+    calls = replies(monkeypatch, RuntimeError("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        run(project)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +136,8 @@ def test_a_kernel_that_dies_before_its_first_word_is_tried_once_more(project, mo
         (DeadKernelError("Kernel died"), "its process was killed, often for want of memory"),
         (PapermillExecutionError(2, 7, "", "InpaintError", "mask is bad", []), "failed in cell 7: mask is bad \\(see "),
         (PapermillExecutionError(2, 7, "", "KeyError", "'w'", []), "failed in cell 7: KeyError: 'w' \\(see "),
-        (OSError(28, "No space left on device"), "tiny.ipynb cannot be written: No space left on device"),
+        (OSError(28, "No space left on device"), "tiny.ipynb could not be run to its end: .*No space left on device"),
+        (NoSuchKernel("python3"), "tiny.ipynb needs the kernel 'python3'; install ipykernel"),
     ],
 )
 def test_a_failed_run_is_one_sentence_and_no_result(project, monkeypatch, fault, sentence):
@@ -117,3 +149,71 @@ def test_a_failed_run_is_one_sentence_and_no_result(project, monkeypatch, fault,
         run(project)
     assert not out.exists()
     assert (out.parent / "tiny.failed.ipynb").is_file()
+
+
+class TestInpaint:
+    """`make inpaint` without a run: what it refuses at once, and what it hands to the notebook."""
+
+    @pytest.fixture
+    def files(self, project, monkeypatch):
+        """A picture, its mask and its params; the list of what would have run."""
+        for name in ("notebooks/inpaint.ipynb", "params/smoke/inpaint.yaml"):
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, project / name)
+        Image.new("RGB", (16, 12), "grey").save(project / "My Photo.jpg")
+        hole = Image.new("L", (16, 12))
+        hole.paste(255, (5, 3, 10, 9))
+        hole.save(project / "mask.png")
+        hole.save(project / "mask.jpg", quality=60)
+        hole.resize((8, 6)).point(lambda level: 255 * (level > 127)).save(project / "small.png")
+        ran: list[tuple] = []
+        monkeypatch.setattr(runner, "run", lambda *arguments: ran.append(arguments))
+        monkeypatch.setattr(report, "render", lambda executed: executed.with_suffix(".html"))
+        monkeypatch.setattr(report, "index", lambda profile: None)
+        return ran
+
+    def inpaint(self, *arguments):
+        return main(["inpaint", "My Photo.jpg", *arguments, "--params", "params/smoke/inpaint.yaml"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (["mask.jpg"], "grey or coloured. Split them .* THRESHOLD=1 for make inpaint"),
+            (["small.png"], "must be 16 x 12 pixels .* got 8 x 6. .* RESIZE=1 for make inpaint"),
+            (["gone.png"], "gone.png must be a picture file; there is no such file"),
+            (["x" * 300], "cannot be read: File name too long|there is no such file"),
+            (["mask.png", "--out", "a.jpg"], "a.jpg must end in .png"),
+            (["mask.png", "--out", "mask.png/a.png"], "mask.png/a.png cannot be written: "),
+            (["mask.png", "--out", "folder.png"], "folder.png must name a file to write; it is a folder"),
+        ],
+    )
+    def test_bad_files_are_one_sentence_before_anything_runs(self, project, files, capsys, arguments, sentence):
+        (project / "folder.png").mkdir()
+        assert self.inpaint(*arguments) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and re.search(sentence, said)
+        assert not files and not (project / "reports").exists()
+
+    def test_every_picture_has_a_folder_of_its_own(self, project, files):
+        assert self.inpaint("mask.png") == 0
+        ((notebook, _, executed, overrides),) = files
+        folder = project / "reports" / "inpaint-my-photo"
+        assert (notebook, executed) == (project / "notebooks/inpaint.ipynb", folder / "inpaint.ipynb")
+        assert overrides == {
+            "profile": "inpaint-my-photo", "image": str(project / "My Photo.jpg"),
+            "mask": str(project / "mask.png"), "out": str(folder / "result.png"),
+        }  # fmt: skip
+
+    def test_flags_reach_the_notebook(self, project, files):
+        assert self.inpaint("mask.jpg", "--threshold", "--out", "new/a.png") == 0
+        assert self.inpaint("small.png", "--resize-mask") == 0
+        first, second = (arguments[-1] for arguments in files)
+        assert first["threshold_mask"] is True and "resize_mask" not in first
+        assert first["out"] == str(project / "new" / "a.png")
+        assert second["resize_mask"] is True and "threshold_mask" not in second
+
+    @pytest.mark.parametrize(
+        ("stem", "slug"), [("photo", "photo"), ("My Photo (2)", "my-photo-2"), ("../a_b", "a-b"), ("фото", "picture")]
+    )
+    def test_slugs_are_names_of_profiles(self, stem, slug):
+        assert _slug(stem) == slug

@@ -112,13 +112,14 @@ def test_draws_belong_to_the_seed_and_the_item():
 def test_provenance_is_the_same_twice_and_timings_stand_apart(run):
     with run.clock("search"):
         pass
-    run.provenance({"net": "ab12"})
+    run.provenance({"net": "sha256:ab12", "lpips-alex": "weights of another package"})
     path = run.folder / "tables" / "probe-provenance.csv"
     first = path.read_bytes()
-    run.provenance({"net": "ab12"})
+    run.provenance({"net": "sha256:ab12", "lpips-alex": "weights of another package"})
     assert path.read_bytes() == first
     rows = pd.read_csv(path).set_index("name")["value"]
     assert (rows["seed"], rows["net"], rows["torch"]) == ("7", "sha256:ab12", torch.__version__)
+    assert rows["lpips-alex"] == "weights of another package"
     timing = pd.read_csv(run.folder / "tables" / "probe-timing.csv")
     assert timing["what"].tolist() == ["search", "whole notebook", "peak memory"]
     assert 0.01 < timing["value"].iloc[-1] < 1000

@@ -105,9 +105,9 @@ def test_shipped_name_loads_like_its_file(shipped):
 
 
 def test_checksums_name_files_and_foreign_networks(shipped):
-    expected = checksum(shipped)
-    found = checksums("tiny", str(shipped), "alex")
-    assert found == {"tiny": expected, str(shipped): expected, "alex": "weights of another package"}
+    expected = f"sha256:{checksum(shipped)}"
+    found = checksums("tiny", str(shipped), "lpips-alex")
+    assert found == {"tiny": expected, str(shipped): expected, "lpips-alex": "weights of another package"}
 
 
 def test_package_ships_what_its_checksums_name():
@@ -127,6 +127,24 @@ def test_unknown_name_lists_the_known_ones(shipped):
 def test_folder_is_no_file(tmp_path):
     with pytest.raises(InpaintError, match="nor a file"):
         load_generator(tmp_path)
+
+
+def test_name_that_no_file_system_takes_is_no_file(shipped):
+    for name in ("x" * 5000, "x\0"):
+        with pytest.raises(InpaintError, match="is neither a shipped model"):
+            load_generator(name)
+    assert checksums("x" * 5000) == {"x" * 5000: "weights of another package"}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [(None, "No such file"), ("{", "cannot be read"), ("[]", "must map each"), ('{"tiny": 1}', "must map each")],
+)
+def test_missing_or_damaged_list_of_models_is_named(shipped, text, fault):
+    path = shipped.with_name("checksums.json")
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(InpaintError, match=f"checksums.json .*{fault}"):
+        load_generator("tiny")
 
 
 def test_wrong_checksum_is_refused(shipped):

@@ -1,0 +1,53 @@
+"""How every file of the project is written: whole, or not at all with one sentence that says why."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .checks import InpaintError
+
+__all__ = ["check_writable", "write_atomically", "writing"]
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turns an OSError of the ``with`` block into an InpaintError that says ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InpaintError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_atomically(path: Path | str, content: bytes) -> None:
+    """Writes ``content`` under a temporary name and renames it: the file is whole or as it was before.
+
+    Its folder is made if there is none.
+
+    Raises InpaintError if the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+    finally:
+        # Also after Ctrl-C. Whatever kept the file from being written may keep this from being removed.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def check_writable(path: Path | str) -> None:
+    """Makes the folder of ``path`` and raises InpaintError unless a file can be written there by that name."""
+    path = Path(path)
+    if path.is_dir():
+        raise InpaintError(f"{path} must name a file to write; it is a folder")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Permission bits do not tell of a read-only disk, and mean nothing to root: try it.
+        tempfile.TemporaryFile(dir=path.parent).close()
