@@ -27,99 +27,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import InpaintError, check_choice, check_integer
-from .ops import (
-    LRELU_GAIN,
-    LRELU_SLOPE,
-    bias_act,
-    conv_down,
-    conv_up,
-    demodulation,
-    fir_down,
-    fir_filter,
-    fir_up,
-    normalize_second_moment,
-)
+from .discriminator import Discriminator
+from .layers import ARCHITECTURES, Convolution, FullyConnected, Mapping, channels, resolutions
+from .ops import LRELU_GAIN, LRELU_SLOPE, bias_act, conv_up, demodulation, fir_filter, fir_up
 
 __all__ = ["Discriminator", "Generator", "Mapping", "Synthesis"]
-
-ARCHITECTURES = ("orig", "skip", "resnet")
-
-
-class FullyConnected(nn.Module):
-    """Equalised-learning-rate linear layer: stored weight N(0, 1) / lr_mul, used times lr_mul / sqrt(fan_in)."""
-
-    def __init__(self, fan_in: int, fan_out: int, *, lrelu: bool, lr_mul: float = 1.0, bias_init: float = 0.0):
-        super().__init__()
-        self.lrelu, self.lr_mul, self.gain = lrelu, lr_mul, lr_mul / math.sqrt(fan_in)
-        self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / lr_mul)
-        self.bias = nn.Parameter(torch.full((fan_out,), float(bias_init)))
-
-    def effective(self) -> tuple[Tensor, Tensor]:
-        """Returns weight and bias as they are used."""
-        return self.weight * self.gain, self.bias * self.lr_mul
-
-    def forward(self, x: Tensor) -> Tensor:
-        return bias_act(F.linear(x, *self.effective()), None, lrelu=self.lrelu)
-
-
-class Convolution(nn.Module):
-    """Equalised convolution without modulation (discriminator, and the generator's residual skips)."""
-
-    def __init__(self, fan_in: int, fan_out: int, kernel: int, *, lrelu: bool = True, bias: bool = True,
-                 up: bool = False, down: bool = False, clamp: float | None = None):  # fmt: skip
-        super().__init__()
-        self.lrelu, self.up, self.down, self.clamp = lrelu, up, down, clamp
-        self.weight_gain = 1.0 / math.sqrt(fan_in * kernel**2)
-        self.register_buffer("resample_filter", fir_filter())
-        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
-
-    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        weight = self.weight * self.weight_gain
-        if self.down:
-            x = conv_down(x, weight, self.resample_filter)
-        else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-            x = fir_up(x, self.resample_filter) if self.up else x
-        clamp = None if self.clamp is None else self.clamp * gain
-        return bias_act(x, self.bias, gain=gain, clamp=clamp, lrelu=self.lrelu)
-
-
-class Mapping(nn.Module):
-    """z, c -> w: an MLP with learning-rate multiplier 0.01 on normalised input (Karras et al. 2019).
-
-    With ``z_dim = 0`` it maps the class alone (the conditional discriminator) and keeps no ``w_avg``.
-    """
-
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, *, layers: int):
-        super().__init__()
-        self.z_dim, self.c_dim, self.layers = z_dim, c_dim, layers
-        if c_dim:
-            self.embed = FullyConnected(c_dim, w_dim, lrelu=False)
-        widths = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * layers
-        for i in range(layers):
-            self.add_module(f"fc{i}", FullyConnected(widths[i], w_dim, lrelu=True, lr_mul=0.01))
-        if z_dim:
-            self.register_buffer("w_avg", torch.zeros(w_dim))
-
-    def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
-        """Returns w, (N, w_dim). Raises InpaintError if z or c do not have the network's widths."""
-        parts = []
-        if self.z_dim:
-            _check_width("z", z, self.z_dim)
-            parts.append(normalize_second_moment(z))
-        if self.c_dim:
-            _check_width("c", c, self.c_dim)
-            parts.append(normalize_second_moment(self.embed(c)))
-        x = torch.cat(parts, dim=1)
-        for i in range(self.layers):
-            x = getattr(self, f"fc{i}")(x)
-        return x
-
-
-def _check_width(name: str, x: Tensor | None, width: int) -> None:
-    if x is None or x.ndim != 2 or x.shape[1] != width:
-        raise InpaintError(f"{name} must have shape (N, {width}); got {None if x is None else tuple(x.shape)}")
 
 
 class LayerPlan(NamedTuple):
@@ -253,11 +165,11 @@ class Synthesis(nn.Module):
                  channel_max: int, conv_clamp: float | None):  # fmt: skip
         super().__init__()
         self.w_dim, self.resolution = w_dim, img_resolution
-        self.block_resolutions = _resolutions(img_resolution)
+        self.block_resolutions = resolutions(img_resolution)
         self.num_ws = 2 * len(self.block_resolutions)
         fan_in = 0
         for res in self.block_resolutions:
-            fan_out = _channels(res, channel_base, channel_max)
+            fan_out = channels(res, channel_base, channel_max)
             block = SynthesisBlock(fan_in, fan_out, w_dim, res, img_channels, architecture=architecture,
                                    last=res == img_resolution, clamp=conv_clamp)  # fmt: skip
             self.add_module(f"b{res}", block)
@@ -384,117 +296,3 @@ class Generator(nn.Module):
                 noise: str | Sequence[Tensor] = "const") -> Tensor:  # fmt: skip
         """Returns the image of z; see :meth:`map` and :meth:`Synthesis.plan`."""
         return self.synthesis(self.map(z, c, truncation=truncation), noise)
-
-
-class DiscriminatorBlock(nn.Module):
-    """Halves the resolution: two 3x3 convolutions and the block's way from the image."""
-
-    def __init__(self, fan_in: int, fan_out: int, channels: int, *, architecture: str, first: bool,
-                 clamp: float | None):  # fmt: skip
-        super().__init__()
-        self.architecture = architecture
-        self.register_buffer("resample_filter", fir_filter())
-        if first or architecture == "skip":
-            self.fromrgb = Convolution(channels, fan_in, 1, clamp=clamp)
-        self.conv0 = Convolution(fan_in, fan_in, 3, clamp=clamp)
-        self.conv1 = Convolution(fan_in, fan_out, 3, down=True, clamp=clamp)
-        if architecture == "resnet":
-            self.skip = Convolution(fan_in, fan_out, 1, lrelu=False, bias=False, down=True)
-
-    def forward(self, x: Tensor | None, image: Tensor | None):
-        if hasattr(self, "fromrgb"):
-            y = self.fromrgb(image)
-            x = y if x is None else x + y
-            image = fir_down(image, self.resample_filter) if self.architecture == "skip" else None
-        if self.architecture != "resnet":
-            return self.conv1(self.conv0(x)), image
-        gain = math.sqrt(0.5)
-        return self.skip(x, gain=gain) + self.conv1(self.conv0(x), gain=gain), image
-
-
-def minibatch_std(x: Tensor, group_size: int | None) -> Tensor:
-    """Returns x with one more channel: the standard deviation over a group of items, averaged over the rest.
-
-    Item i is grouped with items i, i + N/g, ..., g = min(group_size, N), None = N (Karras et al. 2018, 3).
-    """
-    n, c, h, w = x.shape
-    g = n if group_size is None else min(group_size, n)
-    if n % g:
-        raise InpaintError(f"the batch size must be a multiple of the minibatch-std group {g}; got {n}")
-    y = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(g, n // g, c, h, w)
-    y = (y - y.mean(dim=0)).square().mean(dim=0).add(1e-8).sqrt().mean(dim=(1, 2, 3))
-    return torch.cat([x, y.to(x.dtype).repeat(g).view(n, 1, 1, 1).expand(-1, 1, h, w)], dim=1)
-
-
-class DiscriminatorEpilogue(nn.Module):
-    """4x4 features -> logit: minibatch standard deviation, 3x3 convolution, two linear layers."""
-
-    def __init__(self, fan_in: int, cmap_dim: int, channels: int, *, architecture: str, group_size: int | None,
-                 clamp: float | None):  # fmt: skip
-        super().__init__()
-        self.group_size, self.cmap_dim = group_size, cmap_dim
-        if architecture == "skip":
-            self.fromrgb = Convolution(channels, fan_in, 1)
-        self.conv = Convolution(fan_in + 1, fan_in, 3, clamp=clamp)
-        self.fc = FullyConnected(fan_in * 16, fan_in, lrelu=True)
-        self.out = FullyConnected(fan_in, cmap_dim or 1, lrelu=False)
-
-    def forward(self, x: Tensor, image: Tensor | None, cmap: Tensor | None) -> Tensor:
-        if image is not None:
-            x = x + self.fromrgb(image)
-        x = self.conv(minibatch_std(x, self.group_size))
-        x = self.out(self.fc(x.flatten(1)))
-        return x if cmap is None else (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
-
-
-class Discriminator(nn.Module):
-    """StyleGAN2 discriminator; arguments as :class:`Generator`, ``mbstd_group_size`` None = the whole batch."""
-
-    def __init__(self, c_dim: int = 0, img_resolution: int = 256, img_channels: int = 3, *,
-                 architecture: str = "resnet", channel_base: int = 32768, channel_max: int = 512,
-                 conv_clamp: float | None = None, mbstd_group_size: int | None = 4):  # fmt: skip
-        super().__init__()
-        check_choice("architecture", architecture, ARCHITECTURES)
-        check_integer("img_resolution", img_resolution, low=8)
-        self.config = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels,
-                           architecture=architecture, channel_base=channel_base, channel_max=channel_max,
-                           conv_clamp=conv_clamp, mbstd_group_size=mbstd_group_size)  # fmt: skip
-        self.img_resolution, self.c_dim = img_resolution, c_dim
-        self.block_resolutions = _resolutions(img_resolution)[:0:-1]
-        for res in self.block_resolutions:
-            block = DiscriminatorBlock(_channels(res, channel_base, channel_max),
-                                       _channels(res // 2, channel_base, channel_max), img_channels,
-                                       architecture=architecture, first=res == img_resolution,
-                                       clamp=conv_clamp)  # fmt: skip
-            self.add_module(f"b{res}", block)
-        width = _channels(4, channel_base, channel_max)
-        cmap_dim = width if c_dim else 0
-        self.b4 = DiscriminatorEpilogue(width, cmap_dim, img_channels, architecture=architecture,
-                                        group_size=mbstd_group_size, clamp=conv_clamp)  # fmt: skip
-        if c_dim:
-            self.mapping = Mapping(0, c_dim, cmap_dim, layers=8)
-
-    def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
-        """Returns logits, (N, 1); high = looks real."""
-        x, image = None, image.contiguous(memory_format=torch.channels_last)
-        for res in self.block_resolutions:
-            x, image = getattr(self, f"b{res}")(x, image)
-        cmap = self.mapping(None, c) if self.c_dim else None
-        return self.b4(x, image, cmap)
-
-
-def _resolutions(img_resolution: int) -> list[int]:
-    check_integer("img_resolution", img_resolution, low=4)
-    if img_resolution & (img_resolution - 1):
-        raise InpaintError(f"img_resolution must be a power of two, at least 4; got {img_resolution}")
-    return [2**i for i in range(2, img_resolution.bit_length())]
-
-
-def _channels(resolution: int, channel_base: int, channel_max: int) -> int:
-    channels = min(channel_base // resolution, channel_max)
-    if channels < 1:
-        raise InpaintError(
-            f"channel_base and channel_max must leave at least one channel at {resolution} px; got {channel_base}"
-            f" and {channel_max}"
-        )
-    return channels

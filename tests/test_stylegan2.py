@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 
 from inpaintlib.checks import InpaintError
-from inpaintlib.stylegan2 import Discriminator, Generator, minibatch_std
+from inpaintlib.discriminator import minibatch_std
+from inpaintlib.stylegan2 import Discriminator, Generator
 
 from .tiny import frozen, seeded
 

@@ -12,7 +12,8 @@ import torch
 from inpaintlib.checks import InpaintError
 from inpaintlib.data import load_celeba
 from inpaintlib.images import read_image
-from inpaintlib.train.gan import GanTraining, Settings, main
+from inpaintlib.train.faces64 import main
+from inpaintlib.train.gan import GanTraining, Settings
 from inpaintlib.weights import load_discriminator, load_generator, load_weights
 
 from .test_data import encoded_pictures, write_celeba_parquet

@@ -111,7 +111,7 @@ def _geometry(x: Tensor, draw: _Draws) -> Tensor:
     wide = 2 * size + 2 * margin
     base = F.affine_grid(torch.eye(3, device=x.device)[None, :2], [1, 1, wide, wide], align_corners=False)
     points = F.pad(base.flatten(1, 2) * (wide / (2 * size)), (0, 1), value=1.0)  # (1, wide^2, 3)
-    grid = (points @ torch.linalg.inv(m)[:, :2].transpose(1, 2)).unflatten(1, (wide, wide)) / 2
+    grid = (points @ torch.linalg.inv_ex(m).inverse[:, :2].transpose(1, 2)).unflatten(1, (wide, wide)) / 2
     warped = F.grid_sample(big, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return F.conv2d(warped, kernel, stride=2, groups=x.shape[1])
 

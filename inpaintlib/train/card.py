@@ -19,10 +19,10 @@ from torch import Tensor
 from ..checks import InpaintError
 from ..data import load_celeba
 from ..experiments import generated_faces
-from ..features import load_percept
-from ..images import sheet, write_image
+from ..files import write_atomically
+from ..images import from_levels, sheet, write_image
 from ..metrics import Interval, kid
-from ..weights import MODELS, checksum, load_generator, load_weights, shipped_names, write_atomically
+from ..weights import MODELS, checksum, load_generator, load_weights, shipped_names
 
 __all__ = ["main", "nearest", "ship"]
 
@@ -55,7 +55,7 @@ def nearest(samples: Tensor, training: Tensor, *, batch: int = 500) -> Tensor:
     flat = samples.flatten(1)
     best = torch.full((len(samples),), float("inf"))
     for part in training.split(batch):
-        x = part.float() / 127.5 - 1.0
+        x = from_levels(part)
         for view in (x, x.flip(3)):
             best = torch.minimum(best, torch.cdist(flat, view.flatten(1)).min(dim=1).values)
     return best / flat.shape[1] ** 0.5
@@ -88,16 +88,15 @@ def generator_card(name: str, data: Path) -> str:
     generator, train, held_out = load_generator(name), load_celeba(data).images, load_celeba(data, "val").images
     faces = generated_faces(generator, SAMPLES, seed=0)
     write_image(MODELS / f"{name}-samples.png", sheet(faces[:64], 8))
-    to_float = lambda x: x.float() / 127.5 - 1.0  # noqa: E731
-    reference = to_float(held_out)
+    reference = from_levels(held_out)
     rng = torch.Generator().manual_seed(0)
     some = train[torch.randperm(len(train), generator=rng)[: len(held_out)]]
     scores: dict[str, Interval] = {
         "generated against held-out faces": kid(faces, reference),
-        "training against held-out faces (the best there is)": kid(to_float(some), reference),
+        "training against held-out faces (the best there is)": kid(from_levels(some), reference),
         "uniform grey against held-out faces (a floor)": kid(torch.zeros_like(reference), reference),
     }
-    near, between = nearest(faces[:64], train), nearest(to_float(held_out[:64]), train)
+    near, between = nearest(faces[:64], train), nearest(from_levels(held_out[:64]), train)
     seen, settings = int(facts["images_seen"]), json.loads(facts["settings"])
     preview = seen < PREVIEW_BELOW
     ada = f"towards r_t = {settings['ada_target']}" if settings["ada_target"] < 1 else (
@@ -115,7 +114,7 @@ def generator_card(name: str, data: Path) -> str:
     text = f"""# {name}
 
 64 px faces: StyleGAN2 generator of the skip architecture with a residual discriminator, trained with
-non-saturating loss, lazy R1 and x-flips (`inpaintlib.train.gan`). `{name}-samples.png` shows random samples.
+non-saturating loss, lazy R1 and x-flips (`make train-faces64`). `{name}-samples.png` shows random samples.
 
 | | |
 |---|---|
@@ -123,8 +122,9 @@ non-saturating loss, lazy R1 and x-flips (`inpaintlib.train.gan`). `{name}-sampl
 
 ## Quality
 
-Kernel distance (KID, {SAMPLES} images a side) in the features of `percept-judge`, with 95 % intervals. It compares
-only with numbers of the same features, not with published Inception KID.
+Kernel distance (KID, {SAMPLES} images a side) in the features of `percept-judge`: mean over 100 random subsets of
+200, and in brackets the central 95 % of the subsets. It compares only with numbers of the same features, not with
+published Inception KID.
 
 | | KID |
 |---|---|
@@ -187,7 +187,6 @@ def main(argv: list[str] | None = None) -> int:
             text = percept_card(name) if name.startswith("percept-") else generator_card(name, args.data)
             write_atomically(MODELS / f"{name}.md", text.encode())
             print(f"shipped {name}")
-        load_percept("percept-judge")
     except InpaintError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..checks import InpaintError, check_integer, check_number
 from ..data import Labelled, load_celeba, load_cifar10
 from ..features import SHIPPED
+from ..images import from_levels
 from ..machine import short_hardware
 from ..weights import save_weights
 
@@ -87,7 +88,7 @@ def _batch(data: Labelled, n: int, rng: torch.Generator, shift: int) -> tuple[Te
     """Draws n images, flips half of them and shifts each batch by up to ``shift`` px with reflected borders."""
     index = torch.randint(len(data.images), (n,), generator=rng, device=rng.device)
     flip = torch.rand(n, 1, 1, 1, generator=rng, device=rng.device) < 0.5
-    x = data.images[index].float() / 127.5 - 1.0
+    x = from_levels(data.images[index])
     x = torch.where(flip, x.flip(3), x)
     size = x.shape[-1]
     top, left = torch.randint(2 * shift + 1, (2,), generator=rng, device=rng.device).tolist()
@@ -142,7 +143,7 @@ def evaluate(model: _Classifier, objects: Labelled, faces: Labelled, *, device: 
     """Returns accuracies on held-out images beside their majority baselines."""
 
     def run(data: Labelled, head: str) -> Tensor:
-        x = data.images.float() / 127.5 - 1.0
+        x = from_levels(data.images)
         return torch.cat([model(part.to(device), head).float().cpu() for part in x.split(500)])
 
     right = (run(faces, "attributes") > 0) == faces.labels
