@@ -20,13 +20,33 @@ from .features import Percept
 from .images import composite, crop, from_uint8, resize, to_uint8
 from .invert import Inversion, Progress, Search, invert, mean_code
 from .losses import Objective, objective_from
-from .metrics import Interval, mean_interval, paired_difference, regional
+from .metrics import REGIONS, Interval, mean_interval, paired_difference, regional
 from .stylegan2 import Generator
 
-__all__ = ["C1", "Method", "astronaut", "at_mean_code", "compare", "difference", "differences", "generated_faces",
-           "intervals", "invert_all", "lpips_methods", "random_codes", "score", "verdict"]  # fmt: skip
+__all__ = [
+    "C1",
+    "Method",
+    "astronaut",
+    "at_mean_code",
+    "by_region",
+    "compare",
+    "difference",
+    "differences",
+    "generated_faces",
+    "hole_mean",
+    "intervals",
+    "invert_all",
+    "lpips_methods",
+    "lpips_name",
+    "mse_name",
+    "random_codes",
+    "score",
+    "verdict",
+]
 
-C1 = "MSE alone is not sufficient: the hole is blurry or implausible; LPIPS helps greatly"
+C1 = "MSE alone is not sufficient, LPIPS helps greatly (tested: hole LPIPS falls by {great:.0%} of what MSE leaves)"
+# Separates the seeds of targets from those of searches. Below 2^32: torch's CPU generator drops higher bits.
+TARGETS = 2**31
 
 
 class Method(NamedTuple):
@@ -37,21 +57,24 @@ class Method(NamedTuple):
 
 
 def random_codes(generator: Generator, n: int, *, seed: int) -> Tensor:
-    """Returns z, (n, z_dim) from N(0, 1); item i comes from its own generator, seeded ``seed + i``."""
-    draws = [torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
+    """Returns z, (n, z_dim) from N(0, 1); item i comes from a generator of its own, made of ``seed + i``.
+
+    The stream is not that of a search's random start: with equal seeds it would start at the answer.
+    """
+    streams = [torch.Generator().manual_seed(TARGETS + seed + i) for i in range(n)]
+    draws = [torch.randn(1, generator.z_dim, generator=stream) for stream in streams]
     return torch.cat(draws).to(next(generator.parameters()))
 
 
-def generated_faces(generator: Generator, n: int, *, seed: int, truncation: float = 1.0,
-                    noise: str = "const") -> Tensor:  # fmt: skip
+def generated_faces(generator: Generator, n: int, *, seed: int) -> Tensor:
     """Returns images of ``n`` random codes, (n, 3, R, R), rounded to 8 bits as a file would hold them.
 
     Item i comes from its own generator, seeded ``seed + i``: it does not depend on ``n``.
     """
     check_integer("n", n, low=1)
     with torch.no_grad():
-        ws = generator.map(random_codes(generator, n, seed=seed), truncation=truncation)
-        images = torch.cat([generator.synthesis(part, noise) for part in ws.split(64)])
+        ws = generator.map(random_codes(generator, n, seed=seed))
+        images = torch.cat([generator.synthesis(part) for part in ws.split(64)])
     return from_uint8(to_uint8(images)).to(images)
 
 
@@ -152,7 +175,7 @@ def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: 
         images: method -> its G(w), (N, 3, R, R). The composite is judged in hole, band and whole; in the
             known region, where the composite is the target itself, G(w) is.
     """
-    tables = []
+    tables, mask = [], mask.to(target)
     for name, image in images.items():
         pasted = regional(target, composite(target, image.clamp(-1, 1), mask), mask, judge=judge)
         raw = regional(target, image, mask, judge=judge)
@@ -172,6 +195,20 @@ def intervals(scores: pd.DataFrame, *, resamples: int, seed: int = 0) -> pd.Data
     return pd.DataFrame(rows, columns=["method", "region", "metric", "n", "mean", "low", "high"])
 
 
+def hole_mean(scores: pd.DataFrame, method: str) -> float:
+    """Returns a method's mean hole LPIPS."""
+    return float(scores[(scores.region == "hole") & (scores.method == method)]["lpips"].mean())
+
+
+def by_region(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of :func:`intervals` for reading: a row a method and region, a column a metric."""
+    cells = [str(Interval(row.mean, row.low, row.high)) for row in table.itertuples()]
+    wide = table.assign(cell=cells).pivot(index=["region", "method"], columns="metric", values="cell").reset_index()
+    order = {name: i for i, name in enumerate((*REGIONS, *dict.fromkeys(table["method"])))}
+    wide = wide.sort_values(["region", "method"], key=lambda column: column.map(order))
+    return wide.rename_axis(columns=None)[["region", "method", "lpips", "psnr", "ssim", "l1"]]
+
+
 def difference(scores: pd.DataFrame, a: str, b: str, *, metric: str = "lpips", region: str = "hole", resamples: int,
                seed: int = 0) -> Interval:  # fmt: skip
     """Returns the paired difference ``a - b`` of two methods over items, with its 95 % bootstrap interval."""
@@ -182,31 +219,37 @@ def difference(scores: pd.DataFrame, a: str, b: str, *, metric: str = "lpips", r
     return paired_difference(wide[a], wide[b], seed=seed, resamples=resamples)
 
 
-def verdict(effect: Interval) -> str:
-    """Returns the verdict on 'the effect is positive': decided only if the interval excludes 0."""
-    if effect.low > 0:
+def verdict(effect: Interval, *, least: float = 0.0) -> str:
+    """Returns the verdict on 'the effect is above ``least``': decided only if the interval excludes ``least``."""
+    if effect.low > least:
         return "supported"
-    return "not supported" if effect.high < 0 else "undecided"
+    return "not supported" if effect.high < least else "undecided"
 
 
-def lpips_methods(settings: Mapping[str, object], search: Search, modes: Sequence[str]) -> dict[str, Method]:
-    """Returns the methods of the report ``mse_lpips``: MSE in W, MSE in the search's space, MSE + LPIPS by mode.
+def lpips_methods(settings: Mapping[str, object], search: Search, modes: Sequence[str],
+                  *, steps_long: int) -> dict[str, Method]:  # fmt: skip
+    """Returns the methods of the report ``mse_lpips``.
+
+    MSE in W, MSE in the search's space, the same with more steps (a control: does MSE alone only lack
+    time?), and MSE + LPIPS by mode.
 
     Args:
         settings: the objective's flat mapping with ``mse_weight``, ``lpips_weight`` and ``lpips_network``.
         search: of all methods; the first one's space is W.
         modes: of masked LPIPS.
+        steps_long: updates of the control.
     """
     mse = objective_from({"mse_weight": settings["mse_weight"]})
     methods = {mse_name("w"): Method(mse, replace(search, space="w")), mse_name(search.space): Method(mse, search)}
+    methods[mse_name(search.space, steps_long)] = Method(mse, replace(search, steps=steps_long))
     for mode in modes:
         methods[lpips_name(mode)] = Method(objective_from({**settings, "lpips_mode": mode}), search)
     return methods
 
 
-def mse_name(space: str) -> str:
-    """Returns the name under which MSE alone in a space stands in tables and figures."""
-    return f"MSE, {space.upper()}"
+def mse_name(space: str, steps: int | None = None) -> str:
+    """Returns the name under which MSE alone in a space (of the long control's steps) stands in tables and figures."""
+    return f"MSE, {space.upper()}" + ("" if steps is None else f", {steps} steps")
 
 
 def lpips_name(mode: str) -> str:

@@ -16,8 +16,9 @@ LPIPS (Zhang et al. 2018, eq. 1): features of several layers, each pixel's vecto
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -94,13 +95,20 @@ class Percept:
 
     Attributes:
         name: where it came from; stands wherever its numbers stand.
-        taps: maps images (N, 3, H, W) in [-1, 1] to feature maps, one (N, C_l, H_l, W_l) a layer.
+        taps: a frozen module from images (N, 3, H, W) in [-1, 1] to feature maps, one (N, C_l, H_l, W_l) a layer.
         layer_weights: v, one (1, C_l, 1, 1) a layer; None = 1, not fitted to human judgements.
     """
 
-    def __init__(self, name: str, taps: Callable[[Tensor], Sequence[Tensor]], *,
-                 layer_weights: Sequence[Tensor] | None = None):  # fmt: skip
+    def __init__(self, name: str, taps: nn.Module, *, layer_weights: Sequence[Tensor] | None = None):
         self.name, self.taps, self.layer_weights = name, taps, layer_weights
+
+    def like(self, x: Tensor) -> Percept:
+        """Returns the network on ``x``'s device and of its float type: itself if it is there already."""
+        here = next(self.taps.parameters())
+        if here.device == x.device and here.dtype == x.dtype:
+            return self
+        weights = self.layer_weights and [v.to(x) for v in self.layer_weights]
+        return Percept(self.name, copy.deepcopy(self.taps).to(x), layer_weights=weights)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Returns the deepest layer averaged over pixels, (N, C): the features of KID and Fréchet distances."""
@@ -121,7 +129,8 @@ class _Distance(torch.autograd.Function):
 
     and its gradient in f is a multiple of f plus a multiple of g. The features themselves, the largest
     tensors of a search, are read and never copied; written with autograd the search is a quarter slower.
-    The products are taken in one order, so that equal features have a distance of exactly 0.
+    The products are taken in one order, so that equal features have a distance of exactly 0. In float32
+    a value is exact to about 1e-7, which shows only between images that are almost equal.
     """
 
     # Keeps the gradient at a zero vector finite, where a division by the norm would give NaN.
@@ -230,10 +239,20 @@ def _lpips_package(name: str):
         ) from error
 
 
+class _PackageTaps(nn.Module):
+    """The layers of an ``lpips.LPIPS`` model as a list."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return list(self.model.net(self.model.scaling_layer(x)))
+
+
 def from_lpips(name: str, model: nn.Module) -> Percept:
     """Returns the :class:`Percept` of an ``lpips.LPIPS`` model: its scaling, layers and, if it has them, weights."""
     model = model.eval().requires_grad_(False)
-    taps = lambda x: list(model.net(model.scaling_layer(x)))  # noqa: E731
     # Fitted weights are meant to be non-negative; the package clamps them in training.
     weights = [lin.model[-1].weight.detach().clamp_min(0) for lin in model.lins] if model.lpips else None
-    return Percept(name, taps, layer_weights=weights)
+    return Percept(name, _PackageTaps(model), layer_weights=weights)

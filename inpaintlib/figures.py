@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from .images import to_uint8
+from .images import resize, to_uint8
+from .masks import resize_mask
 from .stylegan2 import Generator
 
 __all__ = ["architecture", "architecture_table", "curves", "estimates", "heat", "image_columns", "masked",
@@ -43,9 +44,13 @@ def masked(target: Tensor, mask: Tensor) -> Tensor:
 
 
 def before_after(photo: Tensor, hole: Tensor, result: Tensor) -> Figure:
-    """Returns a photo (1, 3, H, W), its hole and a result (3, H, W) side by side at their own resolution."""
+    """Returns a photo (1, 3, H, W), its hole and a result side by side, shrunk to at most 512 px."""
+    height, width = photo.shape[2:]
+    if (scale := 512 / max(height, width)) < 1:
+        size = (max(round(height * scale), 1), max(round(width * scale), 1))
+        photo, result, hole = resize(photo, size), resize(result, size), resize_mask(hole, size)
     fig, axs = _subplots(1, 3, figsize=(12, 12 / 3 * photo.shape[2] / photo.shape[3] + 0.4), layout="constrained")
-    pictures = {"picture": photo, "masked": masked(photo, hole), "result": result[None]}
+    pictures = {"picture": photo, "masked": masked(photo, hole), "result": result}
     for ax, (title, picture) in zip(axs, pictures.items(), strict=True):
         ax.imshow(to_uint8(picture)[0])
         ax.set_title(title, fontsize=14)

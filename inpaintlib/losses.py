@@ -104,19 +104,19 @@ def lpips_term(percept: Percept, mode: str = "fill+features") -> Term:
     fill, weigh = mode.startswith("fill"), mode.endswith("features")
 
     def bind(target: Tensor, mask: Tensor) -> BoundTerm:
-        hole, keep = mask > 0.5, 1.0 - mask.to(target)
+        network, hole, keep = percept.like(target), mask > 0.5, 1.0 - mask.to(target)
         blank = torch.where(hole, 0.0, target).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            constant = percept.taps(blank)
+            constant = network.taps(blank)
         weights = layer_masks(keep, [f.shape[2:] for f in constant]) if weigh else None
 
         def value(x_hat: Tensor, ws: Tensor) -> Tensor:
             theirs = constant
             if fill:
                 with torch.no_grad():
-                    theirs = percept.taps(torch.where(hole, x_hat, blank))
-            ours = percept.taps(x_hat if fill else x_hat * keep)
-            return weighted_sum(percept.distances(ours, theirs), weights)
+                    theirs = network.taps(torch.where(hole, x_hat, blank))
+            ours = network.taps(x_hat if fill else x_hat * keep)
+            return weighted_sum(network.distances(ours, theirs), weights)
 
         return value
 

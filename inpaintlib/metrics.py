@@ -108,6 +108,7 @@ def regional(target: Tensor, image: Tensor, mask: Tensor, *, judge: Percept) -> 
     target, image = target.clamp(-1, 1), image.to(target).clamp(-1, 1)
     mask = mask.to(target).expand(len(target), -1, -1, -1)
     tables = []
+    judge = judge.like(target)
     with torch.no_grad():
         for region, weight in region_weights(mask).items():
             scores = {"psnr": psnr(image, target, weight), "ssim": ssim(image, target, weight),
@@ -178,7 +179,7 @@ def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, subs
     for name, x in (("images", images), ("reference", reference)):
         if len(x) < subset_size:
             raise InpaintError(f"{name} must hold at least subset_size = {subset_size} images; got {len(x)}")
-    judge = judge or load_percept("percept-judge", device=device)
+    judge = (judge or load_percept("percept-judge")).like(torch.empty(0, device=device))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*will save all extracted features in buffer.*")
         metric = KernelInceptionDistance(feature=_Pooled(judge), subsets=subsets, subset_size=subset_size)

@@ -2,8 +2,8 @@
 
 The picture's centred square, or the whole picture, is resized to the generator's resolution; the hole of
 G(w) is resized back and pasted. A pixel of the small mask is a hole if it covers any part of the hole, and
-the hole is filled with the known pixels' mean before the picture is made small, so that what lies under
-the mask cannot leak into known pixels.
+a known pixel of the small target averages known pixels only: nothing of what lies under the mask, and
+nothing put in its place, can leak into what the search sees.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import InpaintError, check_choice, check_image, check_mask
@@ -26,7 +27,7 @@ from .losses import masked_lpips, masked_mse
 from .masks import read_mask, resize_mask
 from .stylegan2 import Generator
 
-__all__ = ["Problem", "columns", "completions", "prepare", "read", "reading", "scores", "search", "write"]
+__all__ = ["Problem", "columns", "completion", "prepare", "read", "reading", "scores", "search", "write"]
 
 CROPS = ("square", "whole")
 
@@ -68,18 +69,24 @@ def prepare(photo: Tensor, hole: Tensor, *, size: int, crop_to: str = "square") 
     check_mask("hole", hole, like=photo)
     box = square_box(*photo.shape[2:]) if crop_to == "square" else None
     part, part_hole = (photo, hole) if box is None else (crop(photo, box), crop(hole, box))
-    if part_hole.sum() < hole.sum():
+    beyond = int(hole.count_nonzero() - part_hole.count_nonzero())
+    if beyond:
         raise InpaintError(
-            f"the mask reaches {int(hole.sum() - part_hole.sum())} pixels beyond the picture's centred square"
-            f" {box} (top, left, side); cut the picture, or use crop = whole"
+            f"the mask reaches {beyond} pixels beyond the picture's centred square {box} (top, left, side); cut the"
+            " picture, or use crop = whole"
         )
-    known = 1 - part_hole
-    fill = (part * known).sum(dim=(2, 3), keepdim=True) / known.sum()
     small_hole = resize_mask(part_hole, size)
     if bool((small_hole == 1).all()):
         raise InpaintError(f"the mask hides every one of the {size} x {size} pixels that the generator sees; hide less")
-    target = resize(torch.where(part_hole > 0, fill, part), size)
-    return Problem(photo, hole, box, target, small_hole)
+    return Problem(photo, hole, box, _known_average(part, 1 - part_hole, size), small_hole)
+
+
+def _known_average(part: Tensor, known: Tensor, size: int) -> Tensor:
+    """Resizes to ``size``, averaging known pixels only; their mean over the picture where there are none."""
+    # Linear and antialiased: the weights are not negative, so the division below is an average.
+    shrink = lambda x: F.interpolate(x, (size, size), mode="bilinear", antialias=True)  # noqa: E731
+    share, mean = shrink(known), (part * known).sum(dim=(2, 3), keepdim=True) / known.sum()
+    return torch.where(share > 1e-3, shrink(part * known) / share.clamp_min(1e-3), mean).clamp(-1, 1)
 
 
 def search(generator: Generator, problem: Problem, p, *, progress=None) -> Inversion:
@@ -104,13 +111,12 @@ def sorted_by_loss(record: Inversion) -> Inversion:
     )  # fmt: skip
 
 
-def completions(problem: Problem, record: Inversion) -> Tensor:
-    """Returns the picture with each item's hole filled, (N, 3, H, W); known pixels are the picture's own."""
-    images = record.image.clamp(-1, 1)
+def completion(problem: Problem, image: Tensor) -> Tensor:
+    """Returns the picture, (1, 3, H, W), its hole filled from G(w) (1, 3, R, R); known pixels are its own."""
+    patch = image.cpu().clamp(-1, 1)
     if problem.box is None:
-        patches = resize(images, tuple(problem.photo.shape[2:]))
-        return composite(problem.photo, patches, problem.hole)
-    return torch.cat([paste_back(problem.photo, problem.hole, one[None], problem.box) for one in images])
+        return composite(problem.photo, resize(patch, tuple(problem.photo.shape[2:])), problem.hole)
+    return paste_back(problem.photo, problem.hole, patch, problem.box)
 
 
 def columns(problem: Problem, record: Inversion) -> dict[str, Tensor]:
@@ -118,25 +124,25 @@ def columns(problem: Problem, record: Inversion) -> dict[str, Tensor]:
     shown = masked(problem.target, problem.mask)
     out = {"target": torch.cat([problem.target, shown])}
     for i, seed in enumerate(record.seeds):
-        out[f"seed {seed}"] = torch.cat([record.image[i : i + 1], record.composite[i : i + 1]])
+        out[f"seed {seed}"] = torch.cat([record.image[i : i + 1], record.composite[i : i + 1]]).cpu()
     return out
 
 
 def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
     """Returns seed, objective, known_mse and known_lpips (judge) of every sample."""
     n = len(record.image)
-    target, images = problem.target.expand(n, -1, -1, -1), record.image.clamp(-1, 1)
+    target, images = problem.target.expand(n, -1, -1, -1), record.image.cpu().clamp(-1, 1)
     with torch.no_grad():
         values = {"objective": record.loss, "known_mse": masked_mse(images, target, problem.mask),
                   "known_lpips": masked_lpips(judge, images, target, problem.mask)}  # fmt: skip
-    return pd.DataFrame({"seed": record.seeds, **{k: v.double().numpy() for k, v in values.items()}})
+    return pd.DataFrame({"seed": record.seeds, **{k: v.double().cpu().numpy() for k, v in values.items()}})
 
 
 def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> str:
     """Returns the report's closing sentences: what was hidden, where the picture is, how the samples differ."""
     hidden = float(problem.hole.mean())
     text = f"The mask hides {hidden:.1%} of the picture. The best sample is in `{out}`."
-    images = record.composite.clamp(-1, 1)
+    images = record.composite.cpu().clamp(-1, 1)
     if len(images) < 2:
         return text
     with torch.no_grad():
@@ -146,7 +152,7 @@ def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> st
 
 
 def write(path: Path, picture: Tensor) -> None:
-    """Writes one completion (3, H, W) as a PNG, atomically."""
+    """Writes a completion (1, 3, H, W) as a PNG, atomically."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -31,8 +31,8 @@ def _images(generator: Generator, ws: Tensor, noise: str | list[Tensor] = "const
 
 
 def _fresh_noise(generator: Generator, n: int, seed: int) -> list[Tensor]:
-    """Returns maps of n items whose draws are not those of the codes of the same seed."""
-    return generator.synthesis.random_noise([torch.Generator().manual_seed(seed + 10_000 + i) for i in range(n)])
+    """Returns noise maps, (n, 1, H, W) a layer; item i's come from its own generator, seeded ``seed + i``."""
+    return generator.synthesis.random_noise([torch.Generator().manual_seed(seed + i) for i in range(n)])
 
 
 def _ws(generator: Generator, n: int, seed: int, truncation: float = 1.0) -> Tensor:

@@ -1,0 +1,322 @@
+"""Targets, methods side by side, their scores and verdicts, on tiny networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from inpaintlib import experiments
+from inpaintlib.checks import InpaintError
+from inpaintlib.experiments import Method, compare, generated_faces, invert_all
+from inpaintlib.images import to_uint8
+from inpaintlib.invert import Search, invert, mean_code, replay
+from inpaintlib.losses import Objective, Weighted, mse_term
+from inpaintlib.metrics import Interval, psnr
+
+from .tiny import frozen, pictures, square_hole, tiny_generator, tiny_percept
+
+MSE = Objective({"mse": Weighted(1.0, mse_term())})
+SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return frozen(tiny_generator(SIZE).double())
+
+
+@pytest.fixture(scope="module")
+def problem(generator):
+    """Five targets, each with a hole of its own, and a method whose noise and start are drawn."""
+    target = generated_faces(generator, 5, seed=3)
+    mask = torch.cat([square_hole(1, SIZE, side=side, dtype=torch.float64) for side in (2, 3, 4, 5, 6)])
+    return target, mask, Method(MSE, Search(space="w", start="random", noise="random", steps=4))
+
+
+# Targets ----------------------------------------------------------------------------------------------
+
+
+def test_a_face_depends_on_its_own_seed_alone(generator):
+    alone = torch.cat([generated_faces(generator, 1, seed=7 + i) for i in range(3)])
+    assert torch.equal(generated_faces(generator, 3, seed=7), alone)
+    assert torch.equal(generated_faces(generator, 70, seed=7)[:3], alone)
+    assert not torch.equal(generated_faces(generator, 1, seed=8), alone[:1])
+
+
+def test_a_search_with_the_seed_of_its_target_does_not_start_at_the_answer(generator):
+    search = Search(space="z", steps=1)
+    start = invert(generator, generated_faces(generator, 1, seed=5), square_hole(1, SIZE, dtype=torch.float64),
+                   objective=MSE, search=search, seeds=5)  # fmt: skip
+    assert start.history["objective"][0] > 1e-3
+
+
+def test_faces_are_what_an_8_bit_file_would_hold(generator):
+    faces = generated_faces(generator, 3, seed=0)
+    codes = experiments.random_codes(generator, 3, seed=0)
+    assert np.array_equal(to_uint8(faces), to_uint8(generator(codes)))
+    assert torch.equal(faces, torch.from_numpy(to_uint8(faces)).permute(0, 3, 1, 2).float().div(127.5).sub(1).double())
+    with pytest.raises(InpaintError, match="n must be at least 1; got 0"):
+        generated_faces(generator, 0, seed=0)
+
+
+def test_the_photograph_is_a_colour_picture_of_the_size_asked_for():
+    photo = experiments.astronaut(32)
+    assert photo.shape == (1, 3, 32, 32) and photo.dtype == torch.float32
+    assert photo.min() >= -1 and photo.max() <= 1 and photo.std() > 0.3
+    assert (photo[:, 0] - photo[:, 2]).abs().mean() > 0.05
+    assert torch.allclose(torch.nn.functional.avg_pool2d(experiments.astronaut(64), 2), photo, atol=0.2)
+
+
+def test_the_baseline_is_the_image_of_the_mean_code(generator):
+    images = experiments.at_mean_code(generator, 2)
+    expected = generator.synthesis(mean_code(generator).expand(1, generator.num_ws, -1))
+    assert torch.equal(images, expected.repeat(2, 1, 1, 1))
+
+
+# Searching in batches ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(generator, problem):
+    """The same five items searched two at a time and all at once."""
+    target, mask, method = problem
+    return [invert_all(generator, target, mask, method, seeds=range(40, 45), batch_size=n) for n in (2, 5)]
+
+
+def test_batches_find_what_one_batch_finds(both):
+    parts, whole = both
+    for name in ("w", "image", "composite", "loss"):
+        assert torch.allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-11), name
+    assert parts.seeds == whole.seeds == [40, 41, 42, 43, 44]
+    for ours, theirs in zip(parts.noise, whole.noise, strict=True):
+        assert torch.equal(ours, theirs)
+    pd.testing.assert_frame_equal(parts.history, whole.history, rtol=1e-9, atol=1e-11)
+
+
+def test_an_item_of_a_batch_is_that_item_searched_alone(generator, problem, both):
+    target, mask, method = problem
+    alone = invert(generator, target[3:4], mask[3:4], objective=MSE, search=method.search, seeds=[43])
+    assert torch.allclose(both[0].w[3:4], alone.w, rtol=1e-9, atol=1e-11)
+    history = both[0].history
+    assert np.allclose(history[history["item"] == 3]["objective"], alone.history["objective"], rtol=1e-9)
+
+
+def test_a_joined_record_replays_up_to_the_rounding_of_another_batch_size(both):
+    assert torch.allclose(replay(both[0]), both[0].image, rtol=1e-12, atol=1e-12)
+    assert torch.equal(replay(both[1]), both[1].image)
+
+
+def test_a_mask_for_all_and_the_z_of_every_item_are_kept(generator, problem):
+    target, mask, _ = problem
+    method = Method(MSE, Search(space="z", steps=2))
+    record = invert_all(generator, target[:3], mask[:1], method, seeds=[1, 2, 3], batch_size=2)
+    assert torch.allclose(generator.map(record.z), record.w)
+    assert torch.equal(torch.where(mask[:1] == 1, record.image, target[:3]), record.composite)
+
+
+@pytest.mark.parametrize(("patience", "stopped"), [(1, "flat"), (9, "finished"), (None, "finished")])
+def test_joined_items_are_flat_if_every_batch_is(generator, problem, patience, stopped):
+    target, mask, method = problem
+    method = method._replace(search=replace(method.search, steps=9, patience=patience, tolerance=0.5))
+    record = invert_all(generator, target[:2], mask[:2], method, seeds=[0, 1], batch_size=1)
+    assert record.stopped == stopped
+    assert record.history["item"].unique().tolist() == [0, 1]
+    assert (len(record.history) < 2 * 10) == (stopped == "flat")
+
+
+def test_one_flat_batch_is_not_a_flat_search(both):
+    parts = [replace(both[1], stopped=stopped) for stopped in ("flat", "finished")]
+    assert experiments._joined(parts).stopped == "finished"
+
+
+def test_an_interrupt_ends_the_experiment(generator, problem):
+    target, mask, method = problem
+
+    def interrupt(done, total, losses):
+        if done > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        invert_all(generator, target, mask, method, seeds=range(5), batch_size=2, progress=interrupt)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seeds": range(4)}, "seeds must be 5, one for each item; got 4"),
+        ({"seeds": range(6)}, "seeds must be 5, one for each item; got 6"),
+        ({"mask": square_hole(2, SIZE)}, "mask must fit the image's"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_what_does_not_fit_the_items_is_refused(generator, problem, change, sentence):
+    target, mask, method = problem
+    arguments = {"image": target, "mask": mask, "method": method, "seeds": range(5), "batch_size": 2} | change
+    with pytest.raises(InpaintError, match=sentence):
+        invert_all(generator, **arguments)
+
+
+# Methods side by side ---------------------------------------------------------------------------------
+
+
+def test_methods_share_targets_and_seeds_and_progress_rises_to_the_total(generator, problem):
+    target, mask, method = problem
+    methods = {"short": method, "same": method, "long": method._replace(search=replace(method.search, steps=6))}
+    calls = []
+    records = compare(generator, target, mask, methods, seeds=range(5), batch_size=2,
+                      progress=lambda done, total, losses: calls.append((done, total, len(losses))))  # fmt: skip
+    assert list(records) == ["short", "same", "long"]
+    assert all(record.seeds == [0, 1, 2, 3, 4] for record in records.values())
+    assert torch.equal(records["short"].image, records["same"].image)
+    assert len(records["long"].history) == 5 * 7
+    done = [call[0] for call in calls]
+    assert done == sorted(set(done))
+    assert {call[1] for call in calls} == {5 * (4 + 4 + 6)} and done[-1] == 5 * (4 + 4 + 6)
+    assert {call[2] for call in calls} == {1, 2}
+
+
+def test_an_experiment_needs_a_method(generator, problem):
+    with pytest.raises(InpaintError, match="methods must hold at least one method"):
+        compare(generator, *problem[:2], {}, seeds=range(5), batch_size=2)
+
+
+@pytest.mark.parametrize(("space", "first"), [("w+", ["MSE, W", "MSE, W+"]), ("w", ["MSE, W"])])
+def test_the_methods_of_the_lpips_report(space, first):
+    settings = {"mse_weight": 2.0, "lpips_weight": 3.0, "lpips_network": "percept-guide"}
+    search = Search(space=space, steps=7)
+    methods = experiments.lpips_methods(settings, search, ["zero", "fill+features"], steps_long=9)
+    control = f"MSE, {space.upper()}, 9 steps"
+    assert list(methods) == [*first, control, "LPIPS, zero", "LPIPS, fill+features"]
+    assert methods[control] == methods[f"MSE, {space.upper()}"]._replace(search=replace(search, steps=9))
+    assert methods["MSE, W"].search == replace(search, space="w")
+    assert all(m.search == search for name, m in methods.items() if name not in ("MSE, W", control))
+    weights = {name: {t: w.weight for t, w in m.objective.terms.items()} for name, m in methods.items()}
+    assert weights["MSE, W"] == weights[control] == {"mse": 2.0}
+    assert weights["LPIPS, zero"] == weights["LPIPS, fill+features"] == {"mse": 2.0, "lpips": 3.0}
+    target, x_hat = pictures(1, 16), pictures(1, 16, seed=1)
+    values = [methods[m].objective.bind(target, square_hole(1, 16))(x_hat, torch.empty(0))[1]["lpips"]
+              for m in ("LPIPS, zero", "LPIPS, fill+features")]  # fmt: skip
+    assert values[0] != values[1], "each method has the mode that its name says"
+
+
+# Scores -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged():
+    target, image = pictures(2, 16), pictures(2, 16, seed=1)
+    mask = square_hole(1, 16)
+    scores = experiments.score({"a": 1.5 * image, "b": target}, target, mask, judge=tiny_percept())
+    return target, (1.5 * image).clamp(-1, 1), mask, scores
+
+
+def test_the_known_region_judges_the_image_and_the_others_the_composite(judged):
+    target, image, mask, scores = judged
+    rows = scores[scores["method"] == "a"].set_index(["region", "item"])
+    assert np.allclose(rows.loc["known", "psnr"], psnr(image, target, 1 - mask))
+    assert np.allclose(rows.loc["hole", "psnr"], psnr(image, target, mask))
+    pasted = torch.where(mask == 1, image, target)
+    assert np.allclose(rows.loc["whole", "l1"], (pasted - target).abs().mean(dim=(1, 2, 3)))
+    assert rows.loc["whole", "l1"].mean() < rows.loc["known", "l1"].mean(), "the composite's known pixels are right"
+
+
+def test_scores_have_a_row_for_each_method_item_and_region(judged):
+    scores = judged[-1]
+    assert scores.columns.tolist() == ["method", "item", "region", "psnr", "ssim", "lpips", "l1"]
+    keys = list(scores[["method", "item", "region"]].itertuples(index=False, name=None))
+    regions = ("band", "hole", "known", "whole")
+    assert keys == [(m, i, r) for m in "ab" for i in (0, 1) for r in regions]
+    perfect = scores[scores["method"] == "b"]
+    assert (perfect["lpips"] == 0).all() and np.isinf(perfect["psnr"]).all()
+
+
+def table(**methods) -> pd.DataFrame:
+    """Scores whose values are ``methods``, one list of items each; all metrics alike, the known region doubled."""
+    rows = [(m, i, region, *[factor * value] * 4) for m, values in methods.items() for i, value in enumerate(values)
+            for region, factor in (("hole", 1.0), ("known", 2.0))]  # fmt: skip
+    return pd.DataFrame(rows, columns=["method", "item", "region", "psnr", "ssim", "lpips", "l1"])
+
+
+def test_intervals_are_means_by_method_region_and_metric():
+    summary = experiments.intervals(table(b=[1.0, 2.0, 4.0], a=[5.0, 5.0, 5.0]), resamples=200)
+    assert summary["method"].drop_duplicates().tolist() == ["b", "a"], "in order of appearance"
+    assert len(summary) == 2 * 2 * 4 and (summary["n"] == 3).all()
+    rows = summary[summary["metric"] == "lpips"].set_index(["method", "region"])
+    assert rows.loc[("b", "hole"), "mean"] == pytest.approx(7 / 3)
+    assert rows.loc[("b", "known"), "mean"] == pytest.approx(14 / 3)
+    assert 1.0 <= rows.loc[("b", "hole"), "low"] < 7 / 3 < rows.loc[("b", "hole"), "high"] <= 4.0
+    assert tuple(rows.loc[("a", "hole"), ["mean", "low", "high"]]) == (5.0, 5.0, 5.0)
+    again = experiments.intervals(table(b=[1.0, 2.0, 4.0], a=[5.0, 5.0, 5.0]), resamples=200)
+    pd.testing.assert_frame_equal(summary, again, check_exact=True)
+
+
+def test_the_table_by_region_shows_the_same_numbers():
+    summary = experiments.intervals(table(b=[1.0, 2.0, 4.0], a=[5.0, 5.0, 5.0]), resamples=200)
+    wide = experiments.by_region(summary)
+    assert wide.columns.tolist() == ["region", "method", "lpips", "psnr", "ssim", "l1"]
+    assert wide[["region", "method"]].to_numpy().tolist() == [
+        ["hole", "b"],
+        ["hole", "a"],
+        ["known", "b"],
+        ["known", "a"],
+    ]
+    row = summary[(summary["region"] == "known") & (summary["metric"] == "l1")].iloc[0]
+    assert wide["l1"].iloc[2] == str(Interval(row["mean"], row["low"], row["high"]))
+    assert wide["psnr"].iloc[1] == "5 [5, 5]"
+
+
+def test_the_mean_in_the_hole_is_of_one_method_and_region():
+    assert experiments.hole_mean(table(b=[1.0, 2.0, 6.0], a=[5.0, 5.0, 5.0]), "b") == pytest.approx(3.0)
+
+
+def test_a_difference_is_paired_and_signed():
+    noise = 10.0 * np.random.default_rng(0).normal(size=12)
+    better = noise - 1.0 - 0.1 * np.random.default_rng(1).random(12)
+    scores = table(worse=noise, better=better).sample(frac=1.0, random_state=2)  # rows in any order
+    effect = experiments.difference(scores, "worse", "better", resamples=500)
+    assert effect.value == pytest.approx((noise - better).mean())
+    assert 1.0 < effect.low < effect.high < 1.1, "unpaired, the noise would drown the difference"
+    other = experiments.difference(scores, "better", "worse", resamples=500)
+    assert other.value == pytest.approx(-effect.value)
+    known = experiments.difference(scores, "worse", "better", metric="l1", region="known", resamples=500)
+    assert known.value == pytest.approx(2.0 * effect.value)
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(InpaintError, match="'c' must be one of the methods a, b"):
+        experiments.difference(table(a=[1.0, 2.0], b=[1.0, 3.0]), "a", "c", resamples=9)
+
+
+def test_differences_hold_what_the_main_method_saves():
+    scores = table(first=[3.0, 4.0, 6.0], main=[1.0, 2.0, 3.0], last=[1.0, 1.0, 1.0])
+    rows = experiments.differences(scores, "main", resamples=100).set_index("against")
+    assert rows.index.tolist() == ["first", "last"]
+    assert rows.loc["first", "difference"] == pytest.approx(7 / 3)
+    assert rows.loc["last", "difference"] == pytest.approx(-1.0)
+    assert ((rows["low"] <= rows["difference"]) & (rows["difference"] <= rows["high"])).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.3, "supported"),
+        (-0.3, -0.1, "not supported"),
+        (-0.1, 0.3, "undecided"),
+        (0.0, 0.3, "undecided"),
+        (-0.3, 0.0, "undecided"),
+    ],
+)
+def test_a_verdict_needs_an_interval_that_excludes_the_least_effect(low, high, said):
+    assert experiments.verdict(Interval((low + high) / 2, low, high)) == said
+    assert experiments.verdict(Interval(5 + (low + high) / 2, 5 + low, 5 + high), least=5.0) == said
+
+
+def test_targets_are_not_where_a_search_with_the_same_seed_starts():
+    """Else a random start, or a search in z, would begin at the answer."""
+    generator = tiny_generator()
+    target = experiments.random_codes(generator, 3, seed=5)
+    starts = [torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(5 + i)) for i in range(3)]
+    assert (target - torch.cat(starts).to(target)).abs().amax(dim=1).min() > 0.1
