@@ -44,9 +44,14 @@ __all__ = [
     "verdict",
 ]
 
-C1 = "MSE alone is not sufficient, LPIPS helps greatly (tested: hole LPIPS falls by {great:.0%} of what MSE leaves)"
+C1 = (
+    "MSE alone is not sufficient, LPIPS helps greatly (tested: hole LPIPS falls by at least {great:.0%} of what MSE "
+    "alone leaves)"
+)
 # Separates the seeds of targets from those of searches. Below 2^32: torch's CPU generator drops higher bits.
 TARGETS = 2**31
+# Metric -> heading of the tables for reading; the CSV files of the summary hold all metrics.
+READABLE = {"lpips": "LPIPS (judge)", "psnr": "PSNR in dB", "ssim": "SSIM"}
 
 
 class Method(NamedTuple):
@@ -206,7 +211,7 @@ def by_region(table: pd.DataFrame) -> pd.DataFrame:
     wide = table.assign(cell=cells).pivot(index=["region", "method"], columns="metric", values="cell").reset_index()
     order = {name: i for i, name in enumerate((*REGIONS, *dict.fromkeys(table["method"])))}
     wide = wide.sort_values(["region", "method"], key=lambda column: column.map(order))
-    return wide.rename_axis(columns=None)[["region", "method", "lpips", "psnr", "ssim", "l1"]]
+    return wide.rename_axis(columns=None)[["region", "method", *READABLE]].rename(columns=READABLE)
 
 
 def difference(scores: pd.DataFrame, a: str, b: str, *, metric: str = "lpips", region: str = "hole", resamples: int,

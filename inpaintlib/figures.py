@@ -75,7 +75,7 @@ def image_columns(columns: Mapping[str, Tensor], *, row_labels: Sequence[str] = 
     for ax, (title, images) in zip(axs[0], columns.items(), strict=True):
         picture = _strip(images)
         ax.imshow(picture, interpolation="nearest")
-        ax.set_title(title, fontsize=8)
+        ax.set_title(title.replace(", ", "\n"), fontsize=8)
         ax.set_axis_off()
     if row_labels:
         height = _strip(next(iter(columns.values()))).shape[0] / n

@@ -256,16 +256,16 @@ def test_intervals_are_means_by_method_region_and_metric():
 def test_the_table_by_region_shows_the_same_numbers():
     summary = experiments.intervals(table(b=[1.0, 2.0, 4.0], a=[5.0, 5.0, 5.0]), resamples=200)
     wide = experiments.by_region(summary)
-    assert wide.columns.tolist() == ["region", "method", "lpips", "psnr", "ssim", "l1"]
+    assert wide.columns.tolist() == ["region", "method", "LPIPS (judge)", "PSNR in dB", "SSIM"]
     assert wide[["region", "method"]].to_numpy().tolist() == [
         ["hole", "b"],
         ["hole", "a"],
         ["known", "b"],
         ["known", "a"],
     ]
-    row = summary[(summary["region"] == "known") & (summary["metric"] == "l1")].iloc[0]
-    assert wide["l1"].iloc[2] == str(Interval(row["mean"], row["low"], row["high"]))
-    assert wide["psnr"].iloc[1] == "5 [5, 5]"
+    row = summary[(summary["region"] == "known") & (summary["metric"] == "ssim")].iloc[0]
+    assert wide["SSIM"].iloc[2] == str(Interval(row["mean"], row["low"], row["high"]))
+    assert wide["PSNR in dB"].iloc[1] == "5 [5, 5]"
 
 
 def test_the_mean_in_the_hole_is_of_one_method_and_region():
