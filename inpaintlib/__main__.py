@@ -15,6 +15,8 @@ from .images import check_png, decode
 from .masks import read_mask
 from .study import project_root
 
+MOSTLY_HIDDEN = 0.6  # of the pixels: an inverted mask is likelier than such a wish
+
 
 def _run(args: argparse.Namespace) -> None:
     runner.run(args.notebook, args.params, args.out)
@@ -43,10 +45,14 @@ def _inpaint(args: argparse.Namespace) -> None:
     overrides |= {key: True for key in ("resize_mask", "threshold_mask") if getattr(args, key)}
     # What can be wrong with the files is said now, not by a notebook some seconds or minutes later.
     check_png(out)
+    if out.resolve() in (args.image.resolve(), args.mask.resolve()):
+        raise InpaintError(f"OUT must be a new file; {out} is the picture or the mask itself")
     picture = decode(args.image)
     values = runner.checked_parameters(notebook, args.params, overrides)
     size = (picture.height, picture.width)
-    read_mask(args.mask, size=size, resize=values["resize_mask"], threshold=values["threshold_mask"])
+    hole = read_mask(args.mask, size=size, resize=values["resize_mask"], threshold=values["threshold_mask"])
+    if (hidden := float(hole.mean())) > MOSTLY_HIDDEN:
+        print(f"note: the mask hides {hidden:.0%} of the picture (white is the hole); is it inverted?", file=sys.stderr)
     check_writable(out)
     runner.run(notebook, args.params, folder / notebook.name, overrides)
     page = report.render(folder / notebook.name)

@@ -7,6 +7,7 @@ hold, what was found, where, and (if it helps) what to do.
 from __future__ import annotations
 
 import math
+import numbers
 
 import torch
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_integer",
     "check_mask",
     "check_number",
+    "check_type",
 ]
 
 
@@ -31,10 +33,16 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise InpaintError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
+def check_type(name: str, value: object, kind: type) -> None:
+    """Raises InpaintError unless ``value`` is a ``kind``."""
+    if not isinstance(value, kind):
+        raise InpaintError(f"{name} must be a {kind.__name__}; got a {type(value).__name__}")
+
+
 def check_integer(name: str, value: object, *, low: int, high: int | None = None) -> None:
-    """Raises InpaintError unless ``value`` is an int (no bool) in ``[low, high]``; ``high=None`` is no limit."""
+    """Raises InpaintError unless ``value`` is a whole number in ``[low, high]``; ``high=None`` is no limit."""
     limit = f"at least {low}" if high is None else f"between {low} and {high}"
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InpaintError(f"{name} must be a whole number {limit}; got {value!r}")
     if value < low or (high is not None and value > high):
         raise InpaintError(f"{name} must be {limit}; got {value}")
@@ -50,7 +58,7 @@ def check_number(
     if high < math.inf:
         parts.append(f"at most {high:g}")
     rule = " and ".join(parts) or "finite"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InpaintError(f"{name} must be a number {rule}; got {value!r}")
     if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
         raise InpaintError(f"{name} must be {rule}; got {value}")
@@ -69,8 +77,9 @@ def check_image(name: str, x: torch.Tensor, *, size: int | None = None) -> None:
     ``size`` additionally asks for H = W = size (pixels). The networks' own images may leave [-1, 1]
     slightly and are not checked by this function.
     """
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        raise InpaintError(f"{name} must be a floating-point tensor; got {getattr(x, 'dtype', type(x).__name__)}")
+    check_type(name, x, torch.Tensor)
+    if not x.is_floating_point():
+        raise InpaintError(f"{name} must be a floating-point tensor; got {x.dtype}")
     if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
         raise InpaintError(f"{name} must have shape (N, 3, H, W); got {tuple(x.shape)}")
     if size is not None and tuple(x.shape[2:]) != (size, size):
@@ -89,10 +98,9 @@ def check_mask(name: str, mask: torch.Tensor, *, like: torch.Tensor | None = Non
 
     1 = hole, 0 = known. ``like`` asks for the same N, H and W as that image (an N of 1 may broadcast).
     """
-    if not isinstance(mask, torch.Tensor) or mask.ndim != 4 or mask.shape[1] != 1:
-        raise InpaintError(
-            f"{name} must have shape (N, 1, H, W) with 1 = hole; got {tuple(getattr(mask, 'shape', ()))}"
-        )
+    check_type(name, mask, torch.Tensor)
+    if mask.ndim != 4 or mask.shape[1] != 1:
+        raise InpaintError(f"{name} must have shape (N, 1, H, W) with 1 = hole; got {tuple(mask.shape)}")
     if like is not None and (mask.shape[2:] != like.shape[2:] or mask.shape[0] not in (1, like.shape[0])):
         raise InpaintError(f"{name} must fit the image's {tuple(like.shape)}; got {tuple(mask.shape)}")
     if not ((mask == 0) | (mask == 1)).all():

@@ -134,6 +134,11 @@ def invert_all(generator: Generator, image: Tensor, mask: Tensor, method: Method
                         seeds=list(seeds[part]), progress=tell)  # fmt: skip
         if record.stopped == "interrupted":
             raise KeyboardInterrupt
+        if record.stopped == "diverged":
+            rate = method.search.learning_rate
+            raise InpaintError(
+                f"the search diverged, its objective is no number any more; lower learning_rate ({rate:g})"
+            )
         parts.append(record)
     return _joined(parts)
 
@@ -259,7 +264,7 @@ def mse_name(space: str, steps: int | None = None) -> str:
 
 def lpips_name(mode: str) -> str:
     """Returns the name under which a mode stands in tables and figures."""
-    return f"LPIPS, {mode}"
+    return f"MSE + LPIPS, {mode}"
 
 
 def differences(scores: pd.DataFrame, main: str, *, resamples: int) -> pd.DataFrame:

@@ -117,13 +117,18 @@ def heat(maps: Mapping[str, Tensor], *, label: str) -> Figure:
 
 
 def curves(histories: Mapping[str, pd.DataFrame], *, column: str = "objective", label: str, log: bool = True) -> Figure:
-    """Returns the median over items of a history's column against the step, with the central 80 % shaded."""
+    """Returns the median over items of a history's column against the step; a single one with its central 80 %.
+
+    Bands of several histories would cover each other, so they are told apart by colour and dashes alone.
+    """
     fig, ax = _subplots(figsize=(6.4, 3.4), layout="constrained")
-    for colour, (name, history) in zip(itertools.cycle(PALETTE), histories.items(), strict=False):
+    looks = zip(itertools.cycle(PALETTE), itertools.cycle(("-", "--", ":", "-.")), histories.items(), strict=False)
+    for colour, dashes, (name, history) in looks:
         quantiles = history.groupby("step")[column].quantile([0.1, 0.5, 0.9]).unstack()
-        ax.plot(quantiles.index, quantiles[0.5], color=colour, label=name)
-        ax.fill_between(quantiles.index, quantiles[0.1], quantiles[0.9], color=colour, alpha=0.2, linewidth=0)
-    ax.set(xlabel="step", ylabel=label, yscale="log" if log else "linear")
+        ax.plot(quantiles.index, quantiles[0.5], color=colour, linestyle=dashes, label=name)
+        if len(histories) == 1:
+            ax.fill_between(quantiles.index, quantiles[0.1], quantiles[0.9], color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel="step", ylabel=f"{label}, median", yscale="log" if log else "linear")
     ax.legend(frameon=False, fontsize=8)
     sns.despine(ax=ax)
     return fig
@@ -170,7 +175,7 @@ def paired(scores: pd.DataFrame, a: str, b: str, *, metric: str, region: str, la
     limits = (low - margin, high + margin)
     ax.plot(limits, limits, color="0.6", linewidth=1, zorder=0)
     ax.scatter(wide[a], wide[b], s=22, color=PALETTE[0], alpha=0.8)
-    ax.set(xlabel=f"{label}, {a}", ylabel=f"{label}, {b}", xlim=limits, ylim=limits, aspect="equal")
+    ax.set(xlabel=f"{label} of {a}", ylabel=f"{label} of {b}", xlim=limits, ylim=limits, aspect="equal")
     sns.despine(ax=ax)
     return fig
 

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checks import InpaintError, check_choice, check_image, check_integer, check_mask, check_number
+from .checks import InpaintError, check_choice, check_image, check_integer, check_mask, check_number, check_type
 from .images import composite
 from .losses import Objective, objective_from
 from .stylegan2 import Generator
@@ -46,8 +46,8 @@ class Search:
         learning_rate: Adam's first rate, above 0.
         last_rate: the last step's rate as a fraction of the first, in (0, 1]; ExponentialLR between.
         clip: limit of each item's gradient norm, above 0; None = none.
-        patience: an item stops after this many steps without improving by ``tolerance`` (relative);
-            None = all steps.
+        patience: an item stops after this many steps without improving by ``tolerance`` (relative); what its
+            history shows after that does not count, so that it gets what it would get alone. None = all steps.
         tolerance: at least 0.
     """
 
@@ -94,7 +94,8 @@ class Inversion:
         loss: (N,), the objective of w.
         seeds: each item's seed.
         search: the settings.
-        stopped: ``"finished"``, ``"flat"`` (all items ran out of patience) or ``"interrupted"``.
+        stopped: ``"finished"``, ``"flat"`` (all items ran out of patience), ``"diverged"`` (some item's objective
+            ended as NaN or infinity; its best code is from before) or ``"interrupted"``.
         generator: the network, for :func:`replay`.
     """
 
@@ -190,7 +191,11 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
         >>> record = invert(G, image, mask, search=Search(steps=100))         # doctest: +SKIP
         >>> record.composite                                                  # doctest: +SKIP
     """
-    search = search or Search()
+    search = Search() if search is None else search
+    for name, value, kind in (("generator", generator, Generator), ("search", search, Search)):
+        check_type(name, value, kind)
+    if objective is not None:
+        check_type("objective", objective, Objective)
     objective = objective or objective_from({"mse_weight": 1.0, "lpips_weight": 1.0})
     check_image("image", image, size=generator.img_resolution)
     check_mask("mask", mask, like=image)
@@ -293,6 +298,8 @@ class _Problem:
     def step(self) -> Tensor:
         """One update of every item."""
         loss = self.evaluate()
+        if not loss.requires_grad:
+            raise InpaintError("the objective must depend on the image or its codes; it has no gradient")
         (gradient,) = torch.autograd.grad(loss.sum(), self.variable)
         if self.search.clip is not None:
             norm = gradient.flatten(1).norm(dim=1)
@@ -315,12 +322,12 @@ class _Problem:
                 if self.search.patience is not None and not bool(self._active().any()):
                     return "flat"
             with torch.no_grad():
-                self.evaluate()
+                last = self.evaluate()
         except KeyboardInterrupt:
             if not self.rows:
                 raise
             return "interrupted"
-        return "finished"
+        return "finished" if bool(last.isfinite().all()) else "diverged"
 
     def record(self, image: Tensor, mask: Tensor, stopped: str) -> Inversion:
         bad = (~self.best_loss.isfinite()).nonzero().flatten().tolist()

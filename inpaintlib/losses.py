@@ -14,18 +14,20 @@ and how each layer's map of distances is averaged: over all positions (``zero``,
 the area-downsampled K and normalised by its sum (``features``, ``fill+features``, the default).
 
 To add a term, write a function of (target, mask) that returns a function of (x_hat, ws), and put a
-constructor for it in :data:`TERMS`.
+constructor for it in :data:`TERMS`; the constructor's arguments are the term's options, ``NAME_OPTION`` in
+a flat mapping.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .checks import InpaintError, check_choice, check_number
+from .checks import InpaintError, check_choice, check_number, check_type
 from .features import Percept, layer_masks, load_percept, weighted_sum
 
 __all__ = [
@@ -130,6 +132,12 @@ class Weighted(NamedTuple):
     term: Term
 
 
+def _check_part(name: str, part: object, n: int) -> None:
+    check_type(f"the value of term {name!r}", part, Tensor)
+    if part.shape != (n,):
+        raise InpaintError(f"term {name!r} must return one value per image, ({n},); got shape {tuple(part.shape)}")
+
+
 class Objective:
     """A weighted sum of named terms.
 
@@ -146,6 +154,7 @@ class Objective:
         if not terms:
             raise InpaintError("an objective needs at least one term; got none")
         for name, weighted in terms.items():
+            check_type(f"term {name!r}", weighted, Weighted)
             check_number(f"{name}_weight", weighted.weight, low=0.0)
         self.terms = dict(terms)
 
@@ -155,6 +164,8 @@ class Objective:
 
         def value(x_hat: Tensor, ws: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             parts = {name: term(x_hat, ws) for name, (_, term) in bound.items()}
+            for name, part in parts.items():
+                _check_part(name, part, len(x_hat))
             total = sum(weight * parts[name] for name, (weight, _) in bound.items())
             return total, parts
 
@@ -166,7 +177,11 @@ TERMS: dict[str, Callable[..., Term]] = {
     "mse": lambda: mse_term(),
     "lpips": lambda network="percept-guide", mode="fill+features": lpips_term(load_percept(network), mode),
 }
-OPTIONS = {"mse": (), "lpips": ("network", "mode")}
+
+
+def _options(term: str) -> tuple[str, ...]:
+    """The names of a term's own options: the arguments of its constructor."""
+    return tuple(inspect.signature(TERMS[term]).parameters)
 
 
 def objective_from(settings: Mapping[str, object]) -> Objective:
@@ -181,7 +196,7 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
         >>> sorted(objective_from({"mse_weight": 1.0}).terms)
         ['mse']
     """
-    known = {f"{t}_{o}": t for t in TERMS for o in ("weight", *OPTIONS[t])}
+    known = {f"{t}_{o}": t for t in TERMS for o in ("weight", *_options(t))}
     for key in settings:
         check_choice("a key of the objective", key, tuple(known))
         if f"{known[key]}_weight" not in settings:
@@ -191,6 +206,6 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
         weight = settings.get(f"{name}_weight", 0.0)
         check_number(f"{name}_weight", weight, low=0.0)
         if weight > 0:
-            options = {o: settings[f"{name}_{o}"] for o in OPTIONS[name] if f"{name}_{o}" in settings}
+            options = {o: settings[f"{name}_{o}"] for o in _options(name) if f"{name}_{o}" in settings}
             terms[name] = Weighted(float(weight), build(**options))
     return Objective(terms)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ def checked_parameters(notebook: Path, params_file: Path, overrides: Mapping[str
     values = {**params.load(params_file), **overrides}
     # papermill only warns of an unknown key, and a missing one would silently keep the cell's value.
     if strange := sorted(set(values) - set(defaults)):
-        raise InpaintError(f"{params_file}: unknown key {', '.join(strange)}; {notebook.name} has no such parameter")
+        close = get_close_matches(strange[0], defaults, n=1)
+        hint = f", is {close[0]!r} meant?" if close else ""
+        text = f"{params_file}: unknown key {', '.join(strange)}; {notebook.name} has no such parameter{hint}"
+        raise InpaintError(text)
     if lacking := sorted(set(defaults) - set(values)):
         raise InpaintError(f"{params_file}: key {', '.join(lacking)} is missing; {notebook.name} has it")
     model = params.model_for(notebook.stem, defaults)

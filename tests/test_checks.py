@@ -68,7 +68,7 @@ def test_finite_counts_bad_values():
     ("x", "message"),
     [
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "floating-point tensor; got torch.uint8"),
-        ([[0.0]], "floating-point tensor; got list"),
+        ([[0.0]], "be a Tensor; got a list"),
         (torch.zeros(3, 4, 4), r"\(N, 3, H, W\); got \(3, 4, 4\)"),
         (torch.zeros(1, 1, 4, 4), r"\(N, 3, H, W\); got \(1, 1, 4, 4\)"),
         (torch.zeros(0, 3, 4, 4), r"\(N, 3, H, W\); got \(0, 3, 4, 4\)"),

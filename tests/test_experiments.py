@@ -189,16 +189,16 @@ def test_the_methods_of_the_lpips_report(space, first):
     search = Search(space=space, steps=7)
     methods = experiments.lpips_methods(settings, search, ["zero", "fill+features"], steps_long=9)
     control = f"MSE, {space.upper()}, 9 steps"
-    assert list(methods) == [*first, control, "LPIPS, zero", "LPIPS, fill+features"]
+    assert list(methods) == [*first, control, "MSE + LPIPS, zero", "MSE + LPIPS, fill+features"]
     assert methods[control] == methods[f"MSE, {space.upper()}"]._replace(search=replace(search, steps=9))
     assert methods["MSE, W"].search == replace(search, space="w")
     assert all(m.search == search for name, m in methods.items() if name not in ("MSE, W", control))
     weights = {name: {t: w.weight for t, w in m.objective.terms.items()} for name, m in methods.items()}
     assert weights["MSE, W"] == weights[control] == {"mse": 2.0}
-    assert weights["LPIPS, zero"] == weights["LPIPS, fill+features"] == {"mse": 2.0, "lpips": 3.0}
+    assert weights["MSE + LPIPS, zero"] == weights["MSE + LPIPS, fill+features"] == {"mse": 2.0, "lpips": 3.0}
     target, x_hat = pictures(1, 16), pictures(1, 16, seed=1)
     values = [methods[m].objective.bind(target, square_hole(1, 16))(x_hat, torch.empty(0))[1]["lpips"]
-              for m in ("LPIPS, zero", "LPIPS, fill+features")]  # fmt: skip
+              for m in ("MSE + LPIPS, zero", "MSE + LPIPS, fill+features")]  # fmt: skip
     assert values[0] != values[1], "each method has the mode that its name says"
 
 

@@ -123,6 +123,8 @@ def test_a_curve_is_the_median_with_the_central_80_percent():
     assert [line.get_label() for line in ax.lines] == ["Adam", "other"]
     assert np.allclose(ax.lines[0].get_ydata(), np.median(values, axis=1))
     assert np.allclose(ax.lines[0].get_xdata(), range(4))
+    assert not ax.collections, "the bands of several methods would cover each other"
+    (ax,) = figures.curves({"Adam": HISTORY}, label="objective").axes
     band = ax.collections[0].get_paths()[0].vertices
     for step in range(4):
         edges = band[np.isclose(band[:, 0], step), 1]
@@ -152,7 +154,7 @@ def test_estimates_show_the_table():
 def test_a_point_of_a_pair_is_one_item():
     (ax,) = figures.paired(SCORES, "a", "b", metric="lpips", region="hole", label="hole LPIPS").axes
     assert np.allclose(ax.collections[0].get_offsets(), [(0.3, 0.0), (0.4, 0.1), (0.5, 0.2)])
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("hole LPIPS, a", "hole LPIPS, b")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("hole LPIPS of a", "hole LPIPS of b")
     assert ax.get_xlim() == ax.get_ylim(), "so that the line is where both are equal"
     line = ax.lines[0]
     assert np.allclose(line.get_xdata(), line.get_ydata())

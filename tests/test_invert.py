@@ -481,3 +481,25 @@ def test_product_can_be_searched():
     x, mask, seeds, _ = product(targets(tiny_generator(), 2), square_hole(1, 16), range(2))
     record = search_for(x=x, mask=mask, seeds=seeds, space="z", steps=1)
     assert record.seeds == [0, 1, 0, 1] and len(record.w) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"search": {"steps": 3}}, "search must be a Search; got a dict"),
+        ({"objective": lambda image, ws: 0}, "objective must be a Objective; got a function"),
+        ({"generator": "faces64"}, "generator must be a Generator; got a str"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named(change, message):
+    arguments = {"generator": tiny_generator(), "image": pictures(1, 16), "mask": square_hole(1, 16)} | change
+    with pytest.raises(InpaintError, match=message):
+        invert(**arguments)
+
+
+def test_a_search_that_leaves_the_numbers_says_so_and_keeps_what_it_had():
+    objective = Objective({"mse": Weighted(1.0, mse_term())})
+    arguments = {"objective": objective, "search": Search(steps=3, learning_rate=1e30)}
+    record = invert(tiny_generator(), pictures(1, 16), square_hole(1, 16), **arguments)
+    assert record.stopped == "diverged"
+    assert record.image.isfinite().all() and record.loss.isfinite().all()

@@ -280,3 +280,27 @@ def test_bad_settings_are_refused(loaded, settings, message):
 def test_unknown_network_is_refused():
     with pytest.raises(InpaintError, match="percept must be one of .*; got 'resnet'"):
         objective_from({"lpips_weight": 1.0, "lpips_network": "resnet"})
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (lambda image, ws: image.square().mean(), r"term 'own' must return one value per image, \(2,\); got shape \(\)"),
+        (lambda image, ws: image.flatten(1).mean(1, keepdim=True), r"got shape \(2, 1\)"),
+        (lambda image, ws: 0.5, "must be a Tensor; got a float"),
+    ],
+)
+def test_a_term_of_a_wrong_shape_is_named(part, message):
+    bound = Objective({"own": Weighted(1.0, lambda target, mask: part)}).bind(pictures(2, 8), square_hole(2, 8))
+    with pytest.raises(InpaintError, match=message):
+        bound(pictures(2, 8), torch.empty(0))
+
+
+def test_a_registered_term_is_known_by_its_name_and_options(monkeypatch):
+    def power_term(power: float = 1.0):
+        return lambda target, mask: lambda image, ws: (image - target).abs().pow(power).mean(dim=(1, 2, 3))
+
+    monkeypatch.setitem(losses.TERMS, "power", power_term)
+    bound = objective_from({"power_weight": 2.0, "power_power": 3.0}).bind(torch.zeros(1, 3, 8, 8), square_hole(1, 8))
+    total, parts = bound(torch.full((1, 3, 8, 8), 0.5), torch.empty(0))
+    assert float(parts["power"]) == 0.125 and float(total) == 0.25

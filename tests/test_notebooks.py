@@ -246,7 +246,7 @@ def test_naive_mse_scores_search_and_baseline(project):
 
 
 def test_mse_lpips_scores_every_method_and_gives_its_verdict(project):
-    modes = ["LPIPS, zero", "LPIPS, fill+features"]
+    modes = ["MSE + LPIPS, zero", "MSE + LPIPS, fill+features"]
     scores = table(project, "mse_lpips-scores")
     methods = ["MSE, W", "MSE, W+", "MSE, W+, 4 steps", *modes]
     assert_sound(scores, ["mean code", *methods], 3)
@@ -255,7 +255,7 @@ def test_mse_lpips_scores_every_method_and_gives_its_verdict(project):
     assert differences.index.tolist() == ["mean code", *methods[:-1]]
     hole = scores[scores["region"] == "hole"].groupby("method")["lpips"].mean()
     for other, saved in differences["difference"].items():
-        assert saved == pytest.approx(hole[other] - hole["LPIPS, fill+features"], abs=1e-5)
+        assert saved == pytest.approx(hole[other] - hole["MSE + LPIPS, fill+features"], abs=1e-5)
     claim = json.loads((project / "reports/smoke/claims/mse_lpips-C1.json").read_text())
     row = differences.loc["MSE, W+"]
     assert [claim["effect"], claim["low"], claim["high"]] == pytest.approx([*row[["difference", "low", "high"]]])

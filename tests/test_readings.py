@@ -143,7 +143,7 @@ def test_lpips_lists_every_difference_with_its_sign():
         "* against LPIPS, zero: +0.0010 (-0.0100 to 0.0100), the interval contains 0.",
     ]
     assert "Hole LPIPS that *LPIPS, fill* saves, positive = better than the other" in text
-    assert text.endswith("The lowest hole LPIPS of all is that of *LPIPS, fill*.")
+    assert "The lowest hole LPIPS of all is that of *LPIPS, fill*." in text
 
 
 @pytest.mark.parametrize(
