@@ -18,66 +18,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checks import InpaintError, check_choice, check_image, check_integer, check_mask, check_number, check_type
+from .checks import InpaintError, check_image, check_integer, check_mask, check_type
 from .images import composite
 from .losses import Objective, objective_from
+from .search import SPACES, STARTS, Search
 from .stylegan2 import Generator
 
 __all__ = ["Inversion", "SPACES", "STARTS", "Search", "invert", "mean_code", "product", "replay"]
 
-SPACES = ("z", "w", "w+")
-STARTS = ("w_avg", "random")
-NOISES = ("const", "none", "random")
-
 #: Called after a step with (step, steps, objective of each item (N,)).
 Progress = Callable[[int, int, Tensor], None]
-
-
-@dataclass(frozen=True)
-class Search:
-    """How to search; every field is a number or a word, as params files hold them.
-
-    Attributes:
-        space: ``z``, ``w`` (one code for all layers) or ``w+`` (one code a layer).
-        start: ``w_avg`` (the mean of 10,000 mapped codes) or ``random``; in z every start is random,
-            since no z maps to the mean code.
-        noise: the generator's noise inputs: ``const``, ``none``, or ``random`` (drawn once an item).
-        steps: updates, at least 1.
-        learning_rate: Adam's first rate, above 0.
-        last_rate: the last step's rate as a fraction of the first, in (0, 1]; ExponentialLR between.
-        clip: limit of each item's gradient norm, above 0; None = none.
-        patience: an item stops after this many steps without improving by ``tolerance`` (relative); what its
-            history shows after that does not count, so that it gets what it would get alone. None = all steps.
-        tolerance: at least 0.
-    """
-
-    space: str = "w+"
-    start: str = "w_avg"
-    noise: str = "const"
-    steps: int = 200
-    learning_rate: float = 0.1
-    last_rate: float = 0.1
-    clip: float | None = 1.0
-    patience: int | None = None
-    tolerance: float = 1e-3
-
-    def __post_init__(self) -> None:
-        check_choice("space", self.space, SPACES)
-        check_choice("start", self.start, STARTS)
-        check_choice("noise", self.noise, NOISES)
-        check_integer("steps", self.steps, low=1)
-        check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
-        check_number("last_rate", self.last_rate, low=0.0, high=1.0, open_low=True)
-        check_number("tolerance", self.tolerance, low=0.0)
-        if self.clip is not None:
-            check_number("clip", self.clip, low=0.0, open_low=True)
-        if self.patience is not None:
-            check_integer("patience", self.patience, low=1)
-
-    @property
-    def gamma(self) -> float:
-        """The factor of ExponentialLR: the rate falls to ``last_rate`` of the first at the last step."""
-        return self.last_rate ** (1.0 / max(self.steps - 1, 1))
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ def test_unknown_network_is_refused():
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (lambda image, ws: image.square().mean(), r"term 'own' must return one value per image, \(2,\); got shape \(\)"),
+        (lambda image, ws: image.mean(), r"term 'own' must return one value per image, \(2,\); got shape \(\)"),
         (lambda image, ws: image.flatten(1).mean(1, keepdim=True), r"got shape \(2, 1\)"),
         (lambda image, ws: 0.5, "must be a Tensor; got a float"),
     ],
