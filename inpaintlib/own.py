@@ -152,9 +152,5 @@ def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> st
 
 
 def write(path: Path, picture: Tensor) -> None:
-    """Writes a completion (1, 3, H, W) as a PNG, atomically."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InpaintError(f"{path} cannot be written: {error.strerror or error}") from error
+    """Writes a completion (1, 3, H, W) as a PNG, atomically; makes the folder if there is none."""
     write_image(path, picture)
