@@ -16,7 +16,6 @@ LPIPS (Zhang et al. 2018, eq. 1): features of several layers, each pixel's vecto
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .checks import InpaintError, check_choice
-from .weights import build
+from .weights import build, like
 
 __all__ = ["Percept", "PlainBackbone", "ResidualBackbone", "lpips", "load_percept"]
 
@@ -104,11 +103,11 @@ class Percept:
 
     def like(self, x: Tensor) -> Percept:
         """Returns the network on ``x``'s device and of its float type: itself if it is there already."""
-        here = next(self.taps.parameters())
-        if here.device == x.device and here.dtype == x.dtype:
+        taps = like(self.taps, x)
+        if taps is self.taps:
             return self
         weights = self.layer_weights and [v.to(x) for v in self.layer_weights]
-        return Percept(self.name, copy.deepcopy(self.taps).to(x), layer_weights=weights)
+        return Percept(self.name, taps, layer_weights=weights)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Returns the deepest layer averaged over pixels, (N, C): the features of KID and Fréchet distances."""

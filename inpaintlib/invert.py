@@ -4,6 +4,10 @@ Items of a batch are independent. The batch's loss is the sum of the items' loss
 by element, clipping is per item, and every item draws from its own generator; so a batch of k gives
 what k single runs give, up to the rounding of differently shaped matrix products.
 
+A search may have two phases: first the known pixels are fitted, then the terms that steer join in (see
+:class:`~inpaintlib.search.Search`). Views that a term asks for are drawn from each item's own generator, and only
+descended on: what counts as best is scored without them, and anew in the second phase.
+
 The search keeps, for every item, the code of the lowest objective seen. What is returned is rendered
 once more from that code, by the very call that :func:`replay` makes.
 """
@@ -40,7 +44,8 @@ class Inversion:
         noise: ``"const"``, ``"none"``, or the drawn maps, one (N, 1, H, W) a layer.
         image: (N, 3, R, R), G(w), not clamped.
         composite: (N, 3, R, R), known pixels of the target and the hole of G(w).
-        history: tidy table with columns item, step, objective, one a term, best; a row an item and step.
+        history: tidy table with columns item, step, objective, one a term, best; a row an item and step. With
+            ``stay_weight`` there is a column ``stay``; NaN where a term rests.
         loss: (N,), the objective of w.
         seeds: each item's seed.
         search: the settings.
@@ -155,6 +160,10 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
     parameter = next(generator.parameters())
     image = image.to(parameter)
     mask = mask.to(parameter).expand(len(image), -1, -1, -1)
+    if any(layer >= generator.num_ws for layer in search.frozen_layers):
+        raise InpaintError(
+            f"frozen_layers must be below {generator.num_ws}, the generator's layers; got {search.frozen_layers}"
+        )
     problem = _Problem(generator, objective.bind(image, mask), search, seeds, c)
     stopped = problem.run(progress)
     return problem.record(image, mask, stopped)
@@ -185,23 +194,40 @@ class _Problem:
 
     def __init__(self, generator: Generator, objective, search: Search, seeds: list[int], c: Tensor | None):
         self.generator, self.objective, self.search, self.seeds, self.c = generator, objective, search, seeds, c
-        rngs = [torch.Generator().manual_seed(s) for s in seeds]
+        self.rngs = [torch.Generator().manual_seed(s) for s in seeds]
         parameter = next(generator.parameters())
-        self.variable = self._start(rngs, parameter).requires_grad_()
+        self.variable = self._start(self.rngs, parameter).requires_grad_()
         self.noise = search.noise
         if search.noise == "random":
-            self.noise = generator.synthesis.random_noise(rngs)
+            self.noise = generator.synthesis.random_noise(self.rngs)
         with torch.no_grad():
             self.plan = generator.synthesis.plan(self.noise)  # constant during the search
         self.optimiser = torch.optim.Adam([self.variable], lr=search.learning_rate)
         self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, search.gamma)
-        n = len(seeds)
-        self.best = self.variable.detach().clone()
-        self.best_loss = torch.full((n,), math.inf).to(parameter)
-        self.marked = self.best_loss.clone()  # the objective that the last real improvement reached
-        self.waited = torch.zeros(n, dtype=torch.int64, device=parameter.device)
         self.rows: list[Tensor] = []
         self.names: list[str] = []
+        self.steering = search.fit_steps == 0
+        self.anchor: Tensor | None = None  # the codes that the first phase found
+        self.anew = False  # a phase has begun that no evaluation has seen
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begins the record of the best code, at the variable."""
+        n = len(self.seeds)
+        self.best = self.variable.detach().clone()
+        self.best_loss = torch.full((n,), math.inf).to(self.variable)
+        self.marked = self.best_loss.clone()  # the objective that the last real improvement reached
+        self.waited = torch.zeros(n, dtype=torch.int64, device=self.variable.device)
+
+    @torch.no_grad()
+    def _begin_steering(self) -> None:
+        """Begins the second phase at the best code of the first."""
+        self._check_found()
+        self.steering = True
+        self.variable.copy_(self.best)
+        self.anchor = self.codes(self.variable).clone()
+        self.optimiser.state.clear()  # its moments are those of another objective
+        self.anew = True  # until the first evaluation an interruption finds the first phase's result
 
     def _start(self, rngs: list[torch.Generator], like: Tensor) -> Tensor:
         g, n = self.generator, len(rngs)
@@ -221,11 +247,21 @@ class _Problem:
             return self.generator.map(variable, self.c)
         return variable.expand(-1, self.generator.num_ws, -1)
 
-    def evaluate(self) -> Tensor:
-        """Returns the objective (N,) at the variable, and keeps the best code and a row of history."""
+    def evaluate(self, *, views: bool = True) -> tuple[Tensor, Tensor]:
+        """Returns what to descend and the objective, both (N,), at the variable; keeps the best code and a row of
+        history. They differ only where a term asks for views.
+        """
         ws = self.codes(self.variable)
-        loss, parts = self.objective(self.generator.synthesis.render(ws, self.plan), ws)
+        image = self.generator.synthesis.render(ws, self.plan)
+        descended, loss, parts = self.objective.descent(image, ws, self.rngs if views else None, steering=self.steering)
+        if self.search.stay_weight > 0:
+            parts["stay"] = self._distance(ws, loss)
+            if self.steering:
+                descended, loss = (x + self.search.stay_weight * parts["stay"] for x in (descended, loss))
         with torch.no_grad():
+            if self.anew:
+                self._forget()
+                self.anew = False
             better = (loss < self.best_loss) & self._active()
             self.best_loss = torch.where(better, loss, self.best_loss)
             self.best = torch.where(better.view(-1, *[1] * (self.best.ndim - 1)), self.variable, self.best)
@@ -233,7 +269,13 @@ class _Problem:
                 self._count(loss)
             self.names = list(parts)
             self.rows.append(torch.stack([loss.detach(), *(p.detach() for p in parts.values()), self.best_loss]))
-        return loss
+        return descended, loss
+
+    def _distance(self, ws: Tensor, like: Tensor) -> Tensor:
+        """The mean squared distance to the first phase's codes, (N,); NaN before there are any."""
+        if self.anchor is None:
+            return torch.full_like(like, math.nan)
+        return (ws - self.anchor).square().mean(dim=(1, 2))
 
     def _active(self) -> Tensor:
         return self.waited < (self.search.patience or 1)
@@ -247,10 +289,13 @@ class _Problem:
 
     def step(self) -> Tensor:
         """One update of every item."""
-        loss = self.evaluate()
-        if not loss.requires_grad:
-            raise InpaintError("the objective must depend on the image or its codes; it has no gradient")
-        (gradient,) = torch.autograd.grad(loss.sum(), self.variable)
+        descended, loss = self.evaluate()
+        if not descended.requires_grad:
+            phase = "" if self.steering else " while the known pixels are fitted"
+            raise InpaintError(f"the objective must depend on the image or its codes; it has no gradient{phase}")
+        (gradient,) = torch.autograd.grad(descended.sum(), self.variable)
+        if self.steering and self.search.frozen_layers:
+            gradient[:, list(self.search.frozen_layers)] = 0.0
         if self.search.clip is not None:
             norm = gradient.flatten(1).norm(dim=1)
             factor = (self.search.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
@@ -265,27 +310,33 @@ class _Problem:
         steps = self.search.steps
         try:
             for step in range(steps):
+                if step and step == self.search.fit_steps:
+                    self._begin_steering()
                 loss = self.step()
                 if progress is not None:
                     progress(step + 1, steps, loss.detach())
                 # Reading the device back is the price of patience; without it the loop never waits.
-                if self.search.patience is not None and not bool(self._active().any()):
+                # The first phase always runs to its end, or the second would begin earlier alone than in a batch.
+                if self.search.patience is not None and self.steering and not bool(self._active().any()):
                     return "flat"
             with torch.no_grad():
-                last = self.evaluate()
+                _, last = self.evaluate(views=False)
         except KeyboardInterrupt:
             if not self.rows:
                 raise
             return "interrupted"
         return "finished" if bool(last.isfinite().all()) else "diverged"
 
-    def record(self, image: Tensor, mask: Tensor, stopped: str) -> Inversion:
+    def _check_found(self) -> None:
         bad = (~self.best_loss.isfinite()).nonzero().flatten().tolist()
         if bad:
             raise InpaintError(
                 f"the objective of item {bad[0]} was never finite; lower learning_rate ({self.search.learning_rate})"
                 " or look at its target"
             )
+
+    def record(self, image: Tensor, mask: Tensor, stopped: str) -> Inversion:
+        self._check_found()
         with torch.no_grad():
             w = self.codes(self.best).contiguous()
         x_hat = _render(self.generator, w, self.noise)

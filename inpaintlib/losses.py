@@ -13,6 +13,8 @@ Masked LPIPS has four modes (:data:`LPIPS_MODES`), all built from two choices. W
 and how each layer's map of distances is averaged: over all positions (``zero``, ``fill``), or weighted by
 the area-downsampled K and normalised by its sum (``features``, ``fill+features``, the default).
 
+Terms that steer, ``classifier`` and ``clip``, are those of :mod:`inpaintlib.steering`.
+
 To add a term, write a function of (target, mask) that returns a function of (x_hat, ws), and put a
 constructor for it in :data:`TERMS`; the constructor's arguments are the term's options, ``NAME_OPTION`` in
 a flat mapping.
@@ -21,18 +23,23 @@ a flat mapping.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from .attributes import load_classifier
 from .checks import InpaintError, check_choice, check_number, check_type
+from .clip import load_clip
 from .features import Percept, layer_masks, load_percept, weighted_sum
+from .steering import classifier_term, clip_term
+from .terms import BoundTerm, OnViews, Term, Weighted
 
 __all__ = [
+    "BoundObjective",
     "LPIPS_MODES",
     "Objective",
+    "STEERING",
     "TERMS",
     "Weighted",
     "lpips_term",
@@ -43,11 +50,6 @@ __all__ = [
 ]
 
 LPIPS_MODES = ("zero", "fill", "features", "fill+features")
-
-#: The value of a term for x_hat (N, 3, H, W) and its codes ws (N, L, C), one number per image.
-BoundTerm = Callable[[Tensor, Tensor], Tensor]
-#: A term, which takes the constants target (N, 3, H, W) and mask (N, 1, H, W) once, before the search.
-Term = Callable[[Tensor, Tensor], BoundTerm]
 
 
 def masked_mse(x_hat: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -125,13 +127,6 @@ def lpips_term(percept: Percept, mode: str = "fill+features") -> Term:
     return bind
 
 
-class Weighted(NamedTuple):
-    """A term with its factor in the sum."""
-
-    weight: float
-    term: Term
-
-
 def _check_part(name: str, part: object, n: int) -> None:
     check_type(f"the value of term {name!r}", part, Tensor)
     if part.shape != (n,):
@@ -158,30 +153,73 @@ class Objective:
             check_number(f"{name}_weight", weighted.weight, low=0.0)
         self.terms = dict(terms)
 
-    def bind(self, target: Tensor, mask: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]:
-        """Returns a function of (x_hat, ws) giving the sum (N,) and each term's own, unweighted value (N,)."""
-        bound = {name: (w.weight, w.term(target, mask)) for name, w in self.terms.items()}
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names or files of the networks that its terms read: none of them may judge the result."""
+        return tuple(dict.fromkeys(w.network for w in self.terms.values() if w.network))
 
-        def value(x_hat: Tensor, ws: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            parts = {name: term(x_hat, ws) for name, (_, term) in bound.items()}
-            for name, part in parts.items():
-                _check_part(name, part, len(x_hat))
-            total = sum(weight * parts[name] for name, (weight, _) in bound.items())
-            return total, parts
+    def bind(self, target: Tensor, mask: Tensor) -> BoundObjective:
+        """Returns the objective of these targets and masks."""
+        return BoundObjective({name: (w, w.term(target, mask)) for name, w in self.terms.items()})
 
-        return value
+
+class BoundObjective:
+    """An objective that has its target and mask: a function of the image and its codes."""
+
+    def __init__(self, terms: Mapping[str, tuple[Weighted, BoundTerm]]):
+        self.terms = dict(terms)
+
+    def __call__(self, x_hat: Tensor, ws: Tensor, *, steering: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the sum (N,) and each term's own, unweighted value (N,).
+
+        Without ``steering`` the terms that steer rest: they have no part in the sum, and NaN for a value.
+        """
+        _, total, parts = self.descent(x_hat, ws, None, steering=steering)
+        return total, parts
+
+    def descent(self, x_hat: Tensor, ws: Tensor, generators: Sequence[torch.Generator] | None, *,
+                steering: bool = True) -> tuple[Tensor, Tensor, dict[str, Tensor]]:  # fmt: skip
+        """Returns what to descend (N,), then sum and values as a call does.
+
+        The first differs from the sum where a term has views to be averaged over; their draws come from
+        ``generators``, one an item. None = no views.
+        """
+        parts, extra = {}, 0.0
+        for name, (weighted, term) in self.terms.items():
+            if weighted.steers and not steering:
+                parts[name] = x_hat.new_full((len(x_hat),), float("nan"))
+                continue
+            on_views = generators is not None and isinstance(term, OnViews)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not on_views):
+                parts[name] = term(x_hat, ws)
+            _check_part(name, parts[name], len(x_hat))
+            if on_views:
+                extra = extra + weighted.weight * (term.descended(x_hat, ws, generators) - parts[name])
+        active = [name for name, (w, _) in self.terms.items() if steering or not w.steers]
+        total = sum(self.terms[name][0].weight * parts[name] for name in active)
+        if not active:
+            total = x_hat.new_zeros(len(x_hat))
+        return total + extra, total, parts
 
 
 #: name -> constructor from the term's own options, all given as keywords.
 TERMS: dict[str, Callable[..., Term]] = {
     "mse": lambda: mse_term(),
     "lpips": lambda network="percept-guide", mode="fill+features": lpips_term(load_percept(network), mode),
+    "classifier": lambda wishes, network="attributes-guide", form="plain", epsilon=0.1, reads="composite", views=0: (
+        classifier_term(load_classifier(network), wishes, form=form, epsilon=epsilon, reads=reads, views=views)
+    ),
+    "clip": lambda prompt, network="clip-guide", form="cosine", reads="composite", views=0: clip_term(
+        load_clip(network), prompt, form=form, reads=reads, views=views
+    ),
 }
+#: Terms of a flat mapping that say what the hole should show.
+STEERING = ("classifier", "clip")
 
 
-def _options(term: str) -> tuple[str, ...]:
-    """The names of a term's own options: the arguments of its constructor."""
-    return tuple(inspect.signature(TERMS[term]).parameters)
+def _options(term: str) -> dict[str, object]:
+    """The names of a term's own options, the arguments of its constructor, with their defaults."""
+    return {name: p.default for name, p in inspect.signature(TERMS[term]).parameters.items()}
 
 
 def objective_from(settings: Mapping[str, object]) -> Objective:
@@ -190,7 +228,7 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
     Keys are ``TERM_weight`` and ``TERM_OPTION``; a term of weight 0 is left out.
 
     Raises:
-        InpaintError: for an unknown key, an option without its weight, or a bad value.
+        InpaintError: for an unknown key, an option without its weight, a missing one, or a bad value.
 
     Example:
         >>> sorted(objective_from({"mse_weight": 1.0}).terms)
@@ -206,6 +244,9 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
         weight = settings.get(f"{name}_weight", 0.0)
         check_number(f"{name}_weight", weight, low=0.0)
         if weight > 0:
-            options = {o: settings[f"{name}_{o}"] for o in _options(name) if f"{name}_{o}" in settings}
-            terms[name] = Weighted(float(weight), build(**options))
+            options = {o: settings.get(f"{name}_{o}", default) for o, default in _options(name).items()}
+            if missing := [o for o, value in options.items() if value is inspect.Parameter.empty]:
+                raise InpaintError(f"{name}_weight needs {name}_{missing[0]} beside it; there is none")
+            network = str(options.get("network", ""))
+            terms[name] = Weighted(float(weight), build(**options), steers=name in STEERING, network=network)
     return Objective(terms)

@@ -10,10 +10,13 @@ center                              the same, centred                           
 left, right, top, bottom            whole columns or rows from that side        at most 1 / size
 strokes-thin, -medium, -thick       round brush strokes along random walks      at most 1 / size^2
 scatter                             single pixels                               at most 1 / size^2
+mouth, eyes, hair                   that part of a face, see below              at most 1 / size^2
 ==================================  ==========================================  =======================
 
 The first three rows keep to 0.5 / size unless that would leave nothing known or nothing missing. At least
-one pixel of a mask is known and at least one is missing. Source: this project.
+one pixel of a mask is known and at least one is missing. The parts of a face lie where CelebA's aligned square
+has them: mouth and eyes are rounded boxes around them, hair is a band around the face above the chin; each grows
+from its middle until the coverage is reached. Source: this project.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ from .images import decode, write_png
 
 __all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "resize_mask", "write_mask"]
 
+# Middle (fraction of the height), relative width and height of a part of a face in CelebA's aligned square.
+_PARTS = {"mouth": (0.755, 0.24, 0.13), "eyes": (0.51, 0.36, 0.12)}
 # A stroke is a walk of SEGMENTS straight pieces; lengths and brush widths are fractions of the image's side.
 SEGMENTS = 8
 LENGTH = (0.05, 0.25)
@@ -80,6 +85,22 @@ def _scatter(size: int, coverage: float, generator: torch.Generator) -> Tensor:
     order = torch.randperm(size * size, generator=generator)
     hole = torch.zeros(size * size, dtype=torch.bool)
     hole[order[: _clamped(coverage * size * size, size * size)]] = True
+    return hole.view(size, size)
+
+
+def _part(size: int, coverage: float, generator: torch.Generator, *, part: str) -> Tensor:
+    """Hides the pixels that are nearest to a part of a face, in the order of their distance."""
+    grid = (torch.arange(size) + 0.5) / size
+    y, x = grid[:, None], grid[None, :]
+    if part == "hair":
+        # Distance to the outline of the face, an ellipse; nothing inside of it, nothing below the mouth.
+        reach = ((x - 0.5) / 0.29).square() + ((y - 0.6) / 0.37).square()
+        distance = torch.where((reach < 1.0) | (y > 0.72), 10.0 + (reach - 1.0).abs() + (y > 0.72), reach - 1.0)
+    else:
+        middle, wide, tall = _PARTS[part]
+        distance = ((x - 0.5) / wide).pow(4) + ((y - middle) / tall).pow(4)
+    hole = torch.zeros(size * size, dtype=torch.bool)
+    hole[distance.flatten().argsort(stable=True)[: _clamped(coverage * size * size, size * size)]] = True
     return hole.view(size, size)
 
 
@@ -150,6 +171,9 @@ _MAKERS: dict[str, Callable[[int, float, torch.Generator], Tensor]] = {
     "strokes-medium": partial(_strokes, width=MEDIUM),
     "strokes-thick": partial(_strokes, width=THICK),
     "scatter": _scatter,
+    "mouth": partial(_part, part="mouth"),
+    "eyes": partial(_part, part="eyes"),
+    "hair": partial(_part, part="hair"),
 }
 FAMILIES: tuple[str, ...] = tuple(_MAKERS)
 
@@ -162,7 +186,7 @@ def make_mask(family: str, size: int, *, coverage: float, generator: torch.Gener
         size: side in pixels, at least 2.
         coverage: fraction of the pixels to hide, strictly between 0 and 1; the module's text states how
             closely each family keeps it.
-        generator: on the CPU; the source of every draw (left, right, top, bottom and center draw nothing).
+        generator: on the CPU; the source of every draw (left, right, top, bottom, center and the parts of a face draw nothing).
 
     Raises:
         InpaintError: if the family is unknown, or size, coverage or generator is not as above.

@@ -14,7 +14,16 @@ from .features import Percept, lpips
 from .metrics import mean_interval
 from .stylegan2 import Discriminator, Generator
 
-__all__ = ["deviation_maps", "deviation_table", "mixing", "noise_variants", "samples", "truncated", "truncation_table"]
+__all__ = [
+    "deviation_maps",
+    "deviation_table",
+    "logits",
+    "mixing",
+    "noise_variants",
+    "samples",
+    "truncated",
+    "truncation_table",
+]
 
 BATCH = 64
 
@@ -63,7 +72,7 @@ def truncation_table(generator: Generator, discriminator: Discriminator, judge: 
     rows = []
     for psi in truncations:
         images = samples_at(generator, n, seed=seed, truncation=psi)
-        values = {"diversity": _pair_distances(judge, images), "realism": _logits(discriminator, images)}
+        values = {"diversity": _pair_distances(judge, images), "realism": logits(discriminator, images)}
         for metric, value in values.items():
             interval = mean_interval(value.double().numpy(), resamples=resamples)
             rows.append((f"{psi:g}", metric, len(value), *interval))
@@ -82,7 +91,8 @@ def _pair_distances(judge: Percept, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _logits(discriminator: Discriminator, images: Tensor) -> Tensor:
+def logits(discriminator: Discriminator, images: Tensor) -> Tensor:
+    """Returns the discriminator's logit of each image by itself, (N,), on the CPU: groups of one do not mix."""
     group, discriminator.b4.group_size = discriminator.b4.group_size, 1
     try:
         return torch.cat([discriminator(part)[:, 0] for part in images.split(BATCH)]).cpu()

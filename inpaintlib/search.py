@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_choice, check_integer, check_number
+from .checks import InpaintError, check_choice, check_integer, check_number
 
 __all__ = ["NOISES", "SPACES", "STARTS", "Search"]
 
@@ -29,6 +29,11 @@ class Search:
         patience: an item stops after this many steps without improving by ``tolerance`` (relative); what its
             history shows after that does not count, so that it gets what it would get alone. None = all steps.
         tolerance: at least 0.
+        fit_steps: how many of the steps come first in which the terms that steer rest; then the code is the best one
+            of them, Adam begins anew (its rate goes on falling) and everything counts. 0 = one phase.
+        stay_weight: in the second phase, the weight of the mean squared distance to the code that the first one
+            found, at least 0; else prompts drag the code away from the known pixels.
+        frozen_layers: in the second phase, layers whose codes stay as they are; only in ``w+``.
     """
 
     space: str = "w+"
@@ -40,6 +45,9 @@ class Search:
     clip: float | None = 1.0
     patience: int | None = None
     tolerance: float = 1e-3
+    fit_steps: int = 0
+    stay_weight: float = 0.0
+    frozen_layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("space", self.space, SPACES)
@@ -53,6 +61,15 @@ class Search:
             check_number("clip", self.clip, low=0.0, open_low=True)
         if self.patience is not None:
             check_integer("patience", self.patience, low=1)
+        check_integer("fit_steps", self.fit_steps, low=0, high=self.steps - 1)
+        check_number("stay_weight", self.stay_weight, low=0.0)
+        object.__setattr__(self, "frozen_layers", tuple(self.frozen_layers))  # params files hold lists
+        for layer in self.frozen_layers:
+            check_integer("each of frozen_layers", layer, low=0)
+        if self.frozen_layers and self.space != "w+":
+            raise InpaintError(f"frozen_layers need space 'w+', which has a code a layer; got space {self.space!r}")
+        if not self.fit_steps and (self.stay_weight or self.frozen_layers):
+            raise InpaintError("stay_weight and frozen_layers are of the second phase; fit_steps must be at least 1")
 
     @property
     def gamma(self) -> float:

@@ -7,6 +7,7 @@ SHA-256 stands in ``models/checksums.json``. Nothing is ever unpickled or downlo
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os.path
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 from .checks import InpaintError, check_finite
 from .files import write_atomically
 
-__all__ = ["MODELS", "checksum", "checksums", "load_discriminator", "load_generator", "load_weights", "resolve",
-           "save_weights", "shipped_names"]  # fmt: skip
+__all__ = ["MODELS", "checksum", "checksums", "like", "load_discriminator", "load_generator", "load_weights",
+           "resolve", "save_weights", "shipped_names"]  # fmt: skip
 
 MODELS = Path(__file__).parent / "models"
 
@@ -50,12 +51,15 @@ def checksum(path: Path | str) -> str:
 def checksums(*names_or_paths: str) -> dict[str, str]:
     """Returns name or path -> ``sha256:`` and the SHA-256 of its file, for a report's provenance.
 
-    A name that is neither shipped nor a file (a network of another package) is said to be so.
+    Of ``ARCHITECTURE:FILE`` it is the file's. A name that is neither shipped nor a file (a network of another package)
+    is said to be so.
     """
     out = {}
     for name in names_or_paths:
-        known = name in shipped_names() or os.path.isfile(name)
-        out[name] = f"sha256:{checksum(resolve(name)[0])}" if known else "weights of another package"
+        file = name if os.path.isfile(name) else name.partition(":")[2]
+        known = name in shipped_names() or os.path.isfile(file)
+        path = resolve(name)[0] if name in shipped_names() else file
+        out[name] = f"sha256:{checksum(path)}" if known else "weights of another package"
     return out
 
 
@@ -140,6 +144,14 @@ def build(network: type[nn.Module], name_or_path: Path | str) -> nn.Module:
         problem = " ".join(str(error).split())[:300]
         raise InpaintError(f"{name_or_path}: weights must fit {network.__name__}(**config); {problem}") from error
     return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def like(module: nn.Module, x: Tensor) -> nn.Module:
+    """Returns a module on ``x``'s device and of its float type: itself if it is there already, else a copy."""
+    here = next(module.parameters())
+    if here.device == x.device and here.dtype == x.dtype:
+        return module
+    return copy.deepcopy(module).to(x)
 
 
 def load_generator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):

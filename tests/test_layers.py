@@ -22,7 +22,13 @@ ALLOWED = {
     "discriminator": {"checks", "layers", "ops"},
     "stylegan2": {"checks", "discriminator", "layers", "ops"},
     "features": {"checks", "weights"},
-    "losses": {"checks", "features"},
+    "terms": set(),
+    "views": {"checks"},
+    "captions": {"checks"},
+    "attributes": {"checks", "images", "weights"},
+    "clip": {"captions", "checks", "images", "weights"},
+    "steering": {"attributes", "captions", "checks", "clip", "terms", "views", "weights"},
+    "losses": {"attributes", "checks", "clip", "features", "steering", "terms"},
     "search": {"checks"},
     "invert": {"search", "checks", "images", "losses", "stylegan2"},
     "metrics": {"checks", "features", "masks"},
@@ -31,6 +37,8 @@ ALLOWED = {
     # The experiments that the notebooks run:
     "experiments": {"checks", "features", "images", "invert", "losses", "metrics", "stylegan2"},
     "probes": {"checks", "experiments", "features", "metrics", "stylegan2"},
+    "prompting": {"attributes", "captions", "checks", "clip", "experiments", "features", "invert", "losses", "masks",
+                  "metrics", "probes", "stylegan2", "weights"},
     "own": {"checks", "experiments", "features", "figures", "images", "invert", "losses", "masks", "stylegan2"},
     "readings": {"experiments", "metrics"},
     "benchmark": {"experiments", "features", "invert", "losses", "machine", "masks", "stylegan2", "weights"},
@@ -43,7 +51,7 @@ ALLOWED = {
 }
 # What a module may import inside its functions besides, when they are called.
 ALLOWED_LATER = {"weights": {"stylegan2"}}
-TRAINING = {"__init__", "augment", "card", "faces64", "gan", "percept"}
+TRAINING = {"__init__", "attributes", "augment", "card", "clip", "faces", "faces64", "gan", "percept"}
 
 
 def package_imports(path: Path) -> tuple[set[str], set[str]]:

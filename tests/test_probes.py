@@ -119,16 +119,16 @@ def test_the_deviation_table_sums_up_its_maps():
 
 def test_a_logit_does_not_depend_on_its_neighbours(discriminator):
     images = pictures(5, SIZE, dtype=torch.float64)
-    logits = probes._logits(discriminator, images)
+    logits = probes.logits(discriminator, images)
     alone = torch.cat([discriminator(one[None])[:, 0] for one in images])
     assert torch.allclose(logits, alone, rtol=1e-9)
     assert not torch.allclose(logits[:4], discriminator(images[:4])[:, 0], rtol=1e-3), "as a group they would"
 
 
 def test_the_group_size_is_put_back_even_after_a_failure(discriminator):
-    probes._logits(discriminator, pictures(2, SIZE, dtype=torch.float64))
+    probes.logits(discriminator, pictures(2, SIZE, dtype=torch.float64))
     with pytest.raises(RuntimeError):
-        probes._logits(discriminator, torch.zeros(1, 5, SIZE, SIZE, dtype=torch.float64))
+        probes.logits(discriminator, torch.zeros(1, 5, SIZE, SIZE, dtype=torch.float64))
     assert discriminator.b4.group_size == 4
 
 
@@ -143,7 +143,7 @@ def test_the_truncation_table_holds_pair_distances_and_logits(generator, discrim
     pairs = [float(lpips(judge, images[i : i + 1], images[i + 1 : i + 2])) for i in (0, 2, 4)]
     assert rows["1", "diversity"] == pytest.approx(np.mean(pairs))
     assert rows["0", "diversity"] == pytest.approx(0.0, abs=1e-9)
-    assert rows["1", "realism"] == pytest.approx(float(probes._logits(discriminator, images).mean()))
+    assert rows["1", "realism"] == pytest.approx(float(probes.logits(discriminator, images).mean()))
     assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
 
 

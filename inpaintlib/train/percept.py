@@ -27,10 +27,9 @@ from ..features import SHIPPED
 from ..images import from_levels
 from ..machine import short_hardware
 from ..weights import save_weights
+from .faces import half
 
 __all__ = ["Settings", "half", "main", "train"]
-
-PARITY = {"percept-guide": 0, "percept-judge": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +49,6 @@ class Settings:
         check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
         check_number("weight_decay", self.weight_decay, low=0.0)
         check_integer("seed", self.seed, low=0)
-
-
-def half(data: Labelled, name: str) -> Labelled:
-    """Returns the training half of ``name``: even images for the guide, odd ones for the judge."""
-    part = slice(PARITY[name], None, 2)
-    return Labelled(data.images[part], data.labels[part], data.names)
 
 
 class _Normalised(nn.Module):
