@@ -43,11 +43,13 @@ PAGES := $(wildcard inpaintlib/report.py inpaintlib/formulas.py inpaintlib/templ
 ASIDE := $(PAGES) inpaintlib/__main__.py inpaintlib/benchmark.py
 LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
-.PHONY: all check clean env help inpaint lint lock test train-faces64 train-percept $(REPORTS)
+TRAININGS := train-attributes train-clip train-faces64 train-percept
+
+.PHONY: all check clean env help inpaint lint lock test $(TRAININGS) $(REPORTS)
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo "  report-NAME    run and render one notebook: $(STEMS)"
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  report-NAME      run and render one notebook: $(STEMS)"
 
 all: $(SITE)/index.html  ## run and render every notebook of PROFILE (embedded), list them in index.html
 
@@ -70,11 +72,24 @@ lint: $(ENV)  ## check style of code and notebooks
 $(REPORTS): report-%: $(SITE)/%.html
 	@$(RUN) -m inpaintlib index $(PROFILE)
 
-inpaint: $(ENV)  ## fill the hole in your own image: IMAGE=photo.jpg MASK=mask.png [OUT=result.png] [RESIZE=1] [THRESHOLD=1]
+inpaint: $(ENV)  ## fill the hole in your own image: IMAGE= MASK= [OUT=] [PROMPT=] [ATTRIBUTES=] [RESIZE=1] [THRESHOLD=1]
 	@[[ -n "$${IMAGE:-}" && -n "$${MASK:-}" ]] || { echo "error: make inpaint needs IMAGE=... MASK=..." >&2; exit 1; }
 	$(READY)
 	@$(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" --params params/$(PROFILE)/inpaint.yaml $${OUT:+--out "$$OUT"} \
+	    $${PROMPT+--prompt="$$PROMPT"} $${ATTRIBUTES+--attributes="$$ATTRIBUTES"} \
 	    $(if $(filter-out 0,$(RESIZE)),--resize-mask) $(if $(filter-out 0,$(THRESHOLD)),--threshold)
+
+train-attributes: $(ENV)  ## train both attribute classifiers: DATA=folder [ARGS=...]; writes runs/steer
+	$(NEED_DATA)
+	$(READY)
+	$(RUN) -m inpaintlib.train.attributes attributes-guide --data "$(DATA)" --out runs/steer $(ARGS)
+	$(RUN) -m inpaintlib.train.attributes attributes-judge --data "$(DATA)" --out runs/steer $(ARGS)
+
+train-clip: $(ENV)  ## train both small CLIP models: DATA=folder [ARGS=...]; writes runs/steer
+	$(NEED_DATA)
+	$(READY)
+	$(RUN) -m inpaintlib.train.clip clip-guide --data "$(DATA)" --out runs/steer $(ARGS)
+	$(RUN) -m inpaintlib.train.clip clip-judge --data "$(DATA)" --out runs/steer $(ARGS)
 
 train-faces64: $(ENV)  ## train the face generator: DATA=folder [MINUTES=60] [ARGS=...]; resumes runs/faces64
 	$(NEED_DATA)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import report, runner
+from . import params, report, runner
 from .checks import InpaintError
 from .files import check_writable
 from .images import check_png, decode
@@ -43,6 +43,7 @@ def _inpaint(args: argparse.Namespace) -> None:
     paths = {"image": args.image, "mask": args.mask, "out": out}
     overrides = {"profile": folder.name, **{key: str(path.absolute()) for key, path in paths.items()}}
     overrides |= {key: True for key in ("resize_mask", "threshold_mask") if getattr(args, key)}
+    overrides |= _wishes(args)
     # What can be wrong with the files is said now, not by a notebook some seconds or minutes later.
     check_png(out)
     if out.resolve() in (args.image.resolve(), args.mask.resolve()):
@@ -53,11 +54,24 @@ def _inpaint(args: argparse.Namespace) -> None:
     hole = read_mask(args.mask, size=size, resize=values["resize_mask"], threshold=values["threshold_mask"])
     if (hidden := float(hole.mean())) > MOSTLY_HIDDEN:
         print(f"note: the mask hides {hidden:.0%} of the picture (white is the hole); is it inverted?", file=sys.stderr)
+    if args.attributes is not None or args.prompt is not None:
+        params.Inpaint.from_mapping(values).objective()
     check_writable(out)
     runner.run(notebook, args.params, folder / notebook.name, overrides)
     page = report.render(folder / notebook.name)
     report.index(folder.name)
     print(out, page, sep="\n")
+
+
+def _wishes(args: argparse.Namespace) -> dict[str, str]:
+    """Returns what is asked for in the hole. Raises InpaintError for an empty wish: without it there is none."""
+    given = {key: value for key in ("attributes", "prompt") if (value := getattr(args, key)) is not None}
+    for key, value in given.items():
+        if not value.strip():
+            raise InpaintError(
+                f"{key.upper()} must say what the hole should show; it is empty. Leave it out for no wish."
+            )
+    return given
 
 
 def _slug(stem: str) -> str:
@@ -86,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     inpaint.add_argument("--out", type=Path, help="the PNG to write; default: result.png beside the report")
     inpaint.add_argument("--resize-mask", action="store_true", help="accept a mask of another size")
     inpaint.add_argument("--threshold", dest="threshold_mask", action="store_true", help="accept grey in the mask")
+    inpaint.add_argument("--attributes", help="what the hole should have or not have: +Smiling,-Eyeglasses")
+    inpaint.add_argument("--prompt", help="a sentence that the hole should match")
     inpaint.add_argument("--params", type=Path, required=True)
     inpaint.set_defaults(verb=_inpaint)
     return parser

@@ -1,6 +1,6 @@
 """Attribute classifiers: frozen networks that say of a face which of CelebA's 40 attributes it has.
 
-``attributes-guide`` (a small vision transformer) is for objectives, ``attributes-judge`` (a residual network) for
+``attributes-guide`` (a small vision transformer, XCiT of El-Nouby et al. 2021) is for objectives, ``attributes-judge`` (a residual network) for
 tables; they were trained on disjoint halves of the faces. Both are ``timm`` networks with two numbers an attribute
 on top, fitted on faces that the training did not see (Platt 1999):
 
@@ -34,13 +34,14 @@ __all__ = ["AttributeNetwork", "CELEBA", "SHIPPED", "Wish", "load_classifier", "
 SHIPPED = ("attributes-guide", "attributes-judge")
 
 #: CelebA's attributes in their official order.
-CELEBA = tuple(
-    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
-    Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
-    Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
-    Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
-    Wearing_Necktie Young""".split()
-)
+CELEBA = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache",
+    "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks",
+    "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick",
+    "Wearing_Necklace", "Wearing_Necktie", "Young",
+)  # fmt: skip
 
 
 class AttributeNetwork(nn.Module):
@@ -57,7 +58,7 @@ class AttributeNetwork(nn.Module):
     """
 
     def __init__(self, architecture: str, *, options: dict | None = None, attributes: Sequence[str] = CELEBA,
-                 size: int = 64, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)):  # fmt: skip
+                 size: int = 64, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3):  # fmt: skip
         super().__init__()
         check_integer("size", size, low=1)
         self.config = {"architecture": architecture, "options": options or {}, "attributes": list(attributes),

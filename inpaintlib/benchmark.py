@@ -4,6 +4,8 @@ The floor of a step is its dense convolutions: those of the generator and of the
 and backward to the input (weights get no gradient), and forward once more for the filled target. They are
 run alone, with the same shapes, layouts and types, in turns with the search, so that a machine whose speed
 drifts slows both. The FIR filters count as overhead, as everything else does.
+
+``--steering`` times the same search with a classifier's and with CLIP's term added, in turns with the one without.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from .masks import make_mask
 from .stylegan2 import Generator
 from .weights import load_generator
 
-__all__ = ["convolutions", "main", "measure"]
+__all__ = ["convolutions", "main", "measure", "measure_steering"]
 
 Call = Callable[[], object]
 
@@ -96,13 +98,48 @@ def measure(name: str = "faces64", *, batch: int = 8, steps: int = 20, rounds: i
     return table.assign(ratio=table["convolutions"] / table["search"], image_steps=batch / table["search"])
 
 
+WISHES = {
+    "classifier": {"classifier_weight": 1.0, "classifier_wishes": "+Smiling"},
+    "clip": {"clip_weight": 1.0, "clip_prompt": "a smiling person"},
+}
+
+
+def measure_steering(name: str = "faces64", *, batch: int = 8, steps: int = 20, rounds: int = 7) -> pd.DataFrame:
+    """Returns seconds a step of the search without a wish and with each term that steers, and what the terms add.
+
+    Columns plain, classifier, clip (seconds), classifier_adds, clip_adds (shares of the plain step); a row a round.
+    """
+    generator = load_generator(name)
+    target = generated_faces(generator, batch, seed=0)
+    mask = make_mask("center", generator.img_resolution, coverage=0.25, generator=torch.Generator().manual_seed(0))
+    fidelity = {"mse_weight": 1.0, "lpips_weight": 1.0}
+    objectives = {kind: objective_from(fidelity | keys) for kind, keys in {"plain": {}, **WISHES}.items()}
+    rows = []
+    for _ in range(rounds + 1):  # the first round warms up
+        row = {}
+        for kind, objective in objectives.items():
+            start = time.perf_counter()
+            invert(generator, target, mask, objective=objective, search=Search(steps=steps))
+            row[kind] = (time.perf_counter() - start) / steps
+        rows.append(row)
+    table = pd.DataFrame(rows[1:])
+    return table.assign(**{f"{kind}_adds": table[kind] / table["plain"] - 1.0 for kind in WISHES})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m inpaintlib.benchmark", description=__doc__.split("\n")[0])
     parser.add_argument("--generator", default="faces64")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steering", action="store_true", help="time what a classifier's and CLIP's term add")
     args = parser.parse_args()
+    if args.steering:
+        table = measure_steering(args.generator, batch=args.batch, steps=args.steps, rounds=args.rounds)
+        print(", ".join(f"{k} {v}" for k, v in hardware().items()))
+        print(table.to_string(float_format="%.4f"))
+        print("median: " + ", ".join(f"{kind} adds {statistics.median(table[f'{kind}_adds']):.0%}" for kind in WISHES))
+        return
     table = measure(args.generator, batch=args.batch, steps=args.steps, rounds=args.rounds)
     print(", ".join(f"{k} {v}" for k, v in hardware().items()))
     print(table.to_string(float_format="%.4f"))

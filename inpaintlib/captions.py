@@ -158,7 +158,7 @@ def write(labels: np.ndarray, names: Sequence[str], rng: np.random.Generator) ->
     known = [a for a in PHRASES if a in names]
     has = np.array([labels[names.index(a)] for a in known])
     weight = np.array([OFTEN.get(a, 1.0) for a in known]) * np.where(has, RARE_FACTOR, 1.0)
-    count = int(rng.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.15, 0.1]))
+    count = min(int(rng.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.15, 0.1])), len(known))
     facts, before, after = {}, [], []
     for k in rng.choice(len(known), size=count, replace=False, p=weight / weight.sum()):
         phrases, value = PHRASES[known[k]], bool(has[k])

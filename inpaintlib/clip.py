@@ -1,7 +1,7 @@
 """CLIP: networks that place images and sentences in one space, where the cosine says how well they match.
 
-``clip-guide`` (a vision transformer) is for objectives, ``clip-judge`` (a residual network) for tables: small
-``open_clip`` models of ours, trained on disjoint halves of the faces with sentences that :mod:`inpaintlib.captions`
+``clip-guide`` (CLIP's own residual network with attention pooling) is for objectives, ``clip-judge`` (another residual
+network, timm's) for tables: small ``open_clip`` models of ours, trained on disjoint halves of the faces with sentences that :mod:`inpaintlib.captions`
 writes. Their text towers know its few words only; a prompt with other words is refused, naming them.
 
 Any pretrained model of open_clip is ``"ARCHITECTURE/TAG"`` (the study's is ``ViT-B-16/openai``), a state of one's
@@ -56,6 +56,10 @@ class Clip(nn.Module):
             x = resize(x, self.size)
         return self.model.encode_image(((x + 1.0) / 2.0 - self.mean) / self.std, normalize=True)
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """Returns the words of a text that the model does not know; none for a model that reads letters."""
+        return ()
+
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Returns unit vectors (N, D) of sentences.
@@ -94,11 +98,14 @@ class MiniClip(Clip):
         model = _build({**open_clip, "text_cfg": text})
         super().__init__(model, self._read, size=open_clip["vision_cfg"]["image_size"], mean=(0.5,) * 3, std=(0.5,) * 3)
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(w for w in words(text) if w not in self.numbers))
+
     def _read(self, texts: Sequence[str]) -> Tensor:
         rows = torch.zeros(len(texts), self.context, dtype=torch.int64)
         for row, text in zip(rows, texts, strict=True):
             found = words(text)
-            if strange := list(dict.fromkeys(w for w in found if w not in self.numbers)):
+            if strange := self.unknown(text):
                 raise InpaintError(_unknown(strange, tuple(self.numbers)))
             _check_length(text, len(found) + 2, self.context)
             row[: len(found) + 2] = torch.tensor([1, *(self.numbers[w] for w in found), len(self.numbers) + 2])
@@ -129,7 +136,7 @@ def _build(config: Mapping) -> nn.Module:
 def _cached(source: str, stamp: int) -> Clip:
     if ":" in source:
         return _from_file(*source.split(":", 1))
-    if source not in SHIPPED and not Path(source).is_file() and "/" in source:
+    if "/" in source and not Path(source).is_file() and Path(source).suffix != ".safetensors":
         return _pretrained(*source.split("/", 1))
     return build(MiniClip, source)
 
@@ -140,7 +147,8 @@ def load_clip(name_or_path: str, *, device: torch.device | str = "cpu") -> Clip:
     Args:
         name_or_path: ``"clip-guide"``, ``"clip-judge"``, a file that ``make train-clip`` wrote, a pretrained model
             of open_clip as ``"ViT-B-16/openai"`` (must be in the Hub's cache or downloadable), or
-            ``"ARCHITECTURE:FILE"`` with a safetensors state of that architecture.
+            ``"ARCHITECTURE:FILE"`` with a safetensors state of that architecture. OpenAI's weights are those of the
+            ``-quickgelu`` architectures, as ``"ViT-B-16-quickgelu:FILE"``; by tag this is seen to.
 
     Raises:
         InpaintError: if it is none of these, cannot be had, or its weights are of another architecture.
@@ -158,6 +166,7 @@ def _pretrained(architecture: str, tag: str) -> Clip:
     if tag not in known:
         have = f"its tags are {', '.join(known)}" if known else "open_clip.list_pretrained() lists the models"
         raise InpaintError(f"a pretrained CLIP must be one of open_clip's; got {architecture}/{tag} ({have})")
+    tokenizer = _tokenizer(architecture)
     # OpenAI's weights were trained with another activation; with the common one the results are wrong.
     quick = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False))
     try:
@@ -168,7 +177,7 @@ def _pretrained(architecture: str, tag: str) -> Clip:
             f"{architecture}/{tag} needs its weights in the Hugging Face cache (HF_HOME) or a network to fetch them;"
             f" found neither ({reason}). Or give ARCHITECTURE:FILE."
         ) from None
-    return _package(architecture, model)
+    return _package(tokenizer, model)
 
 
 def _from_file(architecture: str, path: str) -> Clip:
@@ -176,6 +185,7 @@ def _from_file(architecture: str, path: str) -> Clip:
 
     if architecture not in open_clip.list_models():
         raise InpaintError(f"a CLIP architecture must be one of open_clip.list_models(); got {architecture!r}")
+    tokenizer = _tokenizer(architecture)
     tensors, _ = load_weights(path)
     with torch.random.fork_rng(devices=[]):
         model = open_clip.create_model(architecture, pretrained=None, load_weights=False)
@@ -184,14 +194,27 @@ def _from_file(architecture: str, path: str) -> Clip:
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:300]
         raise InpaintError(f"{path}: weights must be those of {architecture}; {problem}") from None
-    return _package(architecture, model)
+    return _package(tokenizer, model)
 
 
-def _package(architecture: str, model: nn.Module) -> Clip:
-    """A model of open_clip with the tokenizer and the preprocessing that the package gives it."""
+def _tokenizer(architecture: str) -> Callable:
+    """The package's tokenizer; asked for before any weights are, for some need another package."""
     import open_clip
 
-    facts, tokenizer = model.visual.preprocess_cfg, open_clip.get_tokenizer(architecture)
+    try:
+        tokenizer = open_clip.get_tokenizer(architecture)
+    except (ImportError, OSError) as error:
+        raise InpaintError(f"{architecture} needs a tokenizer that is not on this machine: {error}") from None
+    if not hasattr(tokenizer, "encode"):
+        raise InpaintError(
+            f"{architecture} must read byte pairs as CLIP does; its tokenizer is a {type(tokenizer).__name__}"
+        )
+    return tokenizer
+
+
+def _package(tokenizer: Callable, model: nn.Module) -> Clip:
+    """A model of open_clip with the tokenizer and the preprocessing that the package gives it."""
+    facts = model.visual.preprocess_cfg
     size = facts["size"] if isinstance(facts["size"], int) else facts["size"][0]
 
     def read(texts: Sequence[str]) -> Tensor:

@@ -21,7 +21,7 @@ from .masks import resize_mask
 from .stylegan2 import Generator
 
 __all__ = ["architecture", "architecture_table", "curves", "estimates", "heat", "image_columns", "masked",
-           "paired", "sample_grid", "training_curve"]  # fmt: skip
+           "paired", "rates", "sample_grid", "sweep", "training_curve"]  # fmt: skip
 
 PALETTE = sns.color_palette("colorblind")
 CELL = 0.95  # inches of one face
@@ -162,6 +162,54 @@ def estimates(table: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
         ax.set(xlabel=label, yticks=y, yticklabels=methods)
         ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.grid(axis="x", alpha=0.3)
+        sns.despine(ax=ax)
+    return fig
+
+
+def rates(table: pd.DataFrame, observers: Mapping[str, str]) -> Figure:
+    """Returns rates before (hollow) and after (filled), joined by a line, a row a method and a panel an observer.
+
+    Args:
+        table: columns method, observer, before, after, in [0, 1].
+        observers: observer -> title of its panel.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    size = (2.3 * len(observers) + 2.2, 0.32 * len(methods) + 1.1)
+    fig, axs = _subplots(1, len(observers), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    y = np.arange(len(methods))
+    for ax, (observer, title) in zip(axs[0], observers.items(), strict=True):
+        rows = table[table["observer"] == observer].set_index("method").loc[methods]
+        ax.hlines(y, rows["before"], rows["after"], color="0.6", linewidth=2, zorder=0)
+        ax.scatter(rows["before"], y, s=34, facecolor="white", edgecolor=PALETTE[0], label="without the wish")
+        ax.scatter(rows["after"], y, s=34, color=PALETTE[0], label="with it")
+        ax.set(xlim=(-0.05, 1.05), xlabel="share of faces", yticks=y, yticklabels=methods)
+        ax.set_title(title, fontsize=9)
+        ax.set_ylim(len(methods) - 0.5, -0.5)
+        ax.grid(axis="x", alpha=0.3)
+        sns.despine(ax=ax)
+    fig.legend(*axs[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return fig
+
+
+def sweep(table: pd.DataFrame, panels: Mapping[str, str], *, label: str) -> Figure:
+    """Returns lines against a weight on a logarithmic axis, a panel a quantity, with 95 % intervals as bars.
+
+    Args:
+        table: columns weight, panel, line, mean, low, high.
+        panels: panel -> label of its vertical axis.
+        label: of the weight.
+    """
+    fig, axs = _subplots(1, len(panels), figsize=(3.4 * len(panels), 2.9), squeeze=False, layout="constrained")
+    looks = ("o-", "s--", "^:", "D-.")
+    for ax, (panel, title) in zip(axs[0], panels.items(), strict=True):
+        for i, (line, rows) in enumerate(table[table["panel"] == panel].groupby("line", sort=False)):
+            rows, shift = rows.sort_values("weight"), 1.0 + 0.06 * i  # bars of several lines would cover each other
+            error = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+            ax.errorbar(rows["weight"] * shift, rows["mean"], yerr=error, fmt=looks[i], color=PALETTE[i], label=line,
+                        capsize=2, markersize=5)  # fmt: skip
+        ax.set(xscale="log", xlabel=label, ylabel=title)
+        ax.legend(frameon=False, fontsize=8)
+        ax.grid(alpha=0.3)
         sns.despine(ax=ax)
     return fig
 

@@ -186,7 +186,7 @@ def make_mask(family: str, size: int, *, coverage: float, generator: torch.Gener
         size: side in pixels, at least 2.
         coverage: fraction of the pixels to hide, strictly between 0 and 1; the module's text states how
             closely each family keeps it.
-        generator: on the CPU; the source of every draw (left, right, top, bottom, center and the parts of a face draw nothing).
+        generator: on the CPU; the source of every draw (sides, center and the parts of a face draw nothing).
 
     Raises:
         InpaintError: if the family is unknown, or size, coverage or generator is not as above.

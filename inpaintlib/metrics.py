@@ -131,7 +131,7 @@ def mean_interval(values, *, seed: int = 0, resamples: int = 2000) -> Interval:
         raise InpaintError(f"values must be finite; {int((~np.isfinite(x)).sum())} of {x.size} are not")
     if len(x) < 2:
         return Interval(float(x.mean()) if len(x) else float("nan"), -np.inf, np.inf)
-    if np.ptp(x) == 0:
+    if np.ptp(x) <= 1e-9 * np.abs(x).max():  # alike but for rounding: a bootstrap of nothing is no number
         return Interval(float(x[0]), float(x[0]), float(x[0]))
     rng = np.random.default_rng(seed)
     result = scipy.stats.bootstrap((x,), np.mean, n_resamples=resamples, rng=rng).confidence_interval

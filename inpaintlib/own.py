@@ -17,7 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .attributes import load_classifier, parse_wishes
+from .captions import neutral
 from .checks import InpaintError, check_choice, check_image, check_mask
+from .clip import load_clip
 from .experiments import Method, invert_all
 from .features import Percept, lpips
 from .figures import masked
@@ -27,7 +30,8 @@ from .losses import masked_lpips, masked_mse
 from .masks import read_mask, resize_mask
 from .stylegan2 import Generator
 
-__all__ = ["Problem", "columns", "completion", "prepare", "read", "reading", "scores", "search", "write"]
+__all__ = ["Problem", "columns", "completion", "prepare", "read", "readable", "reading", "scores", "search",
+           "wish_scores", "write"]  # fmt: skip
 
 CROPS = ("square", "whole")
 
@@ -119,13 +123,49 @@ def completion(problem: Problem, image: Tensor) -> Tensor:
     return paste_back(problem.photo, problem.hole, patch, problem.box)
 
 
-def columns(problem: Problem, record: Inversion) -> dict[str, Tensor]:
-    """Returns title -> images for the figure of samples, at the generator's size; two rows: G(w), composite."""
+def columns(problem: Problem, record: Inversion, judged: pd.DataFrame) -> dict[str, Tensor]:
+    """Returns title -> images for the figure of samples, at the generator's size; two rows: G(w), composite.
+
+    A title tells the seed and what :func:`wish_scores` says of the sample.
+    """
     shown = masked(problem.target, problem.mask)
     out = {"target": torch.cat([problem.target, shown])}
     for i, seed in enumerate(record.seeds):
-        out[f"seed {seed}"] = torch.cat([record.image[i : i + 1], record.composite[i : i + 1]]).cpu()
+        told = [f"{name} {judged[name].iloc[i]:.2f}" for name in judged.columns]
+        out[", ".join([f"seed {seed}", *told])] = torch.cat(
+            [record.image[i : i + 1], record.composite[i : i + 1]]
+        ).cpu()
     return out
+
+
+def wish_scores(record: Inversion, attributes: str, prompt: str) -> pd.DataFrame:
+    """Returns, of every sample's composite, how the judges see the wishes; a column a wish, none without.
+
+    A wish's column is the probability by ``attributes-judge`` that it is fulfilled; the prompt's is the cosine by
+    ``clip-judge`` with it less that with a neutral caption. A prompt that the judge cannot read has no column.
+    """
+    images, table = record.composite.cpu().clamp(-1, 1), {}
+    with torch.no_grad():
+        if attributes:
+            judge = load_classifier("attributes-judge")
+            probability = torch.sigmoid(judge(images))
+            for wish in parse_wishes(attributes):
+                p = probability[:, judge.index(wish.attribute)]
+                table[str(wish)] = (p if wish.wanted else 1 - p).double().numpy()
+        if prompt and readable(prompt):
+            clip = load_clip("clip-judge")
+            pictures, goal, rest = clip.embed_images(images), clip.embed_texts([prompt]), clip.embed_texts(neutral())
+            table["prompt"] = (pictures @ (goal.mean(0) - rest.mean(0))).double().numpy()
+    return pd.DataFrame(table, index=range(len(images)))
+
+
+def readable(prompt: str) -> bool:
+    """Whether ``clip-judge`` knows every word of a prompt."""
+    try:
+        load_clip("clip-judge").embed_texts([prompt])
+    except InpaintError:
+        return False
+    return True
 
 
 def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
@@ -138,10 +178,16 @@ def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
     return pd.DataFrame({"seed": record.seeds, **{k: v.double().cpu().numpy() for k, v in values.items()}})
 
 
-def reading(problem: Problem, record: Inversion, judge: Percept, out: str) -> str:
-    """Returns the report's closing sentences: what was hidden, where the picture is, how the samples differ."""
+def reading(problem: Problem, record: Inversion, judge: Percept, judged: pd.DataFrame, out: str) -> str:
+    """Returns the report's closing sentences: what was hidden, where the picture is, what the judges see of the wishes
+    (``judged``, of :func:`wish_scores`), how the samples differ.
+    """
     hidden = float(problem.hole.mean())
     text = f"The mask hides {hidden:.1%} of the picture. The best sample is in `{out}`."
+    for name in judged.columns:
+        best, mean = judged[name].iloc[0], judged[name].mean()
+        what = "nearness to the prompt, as a difference of cosines," if name == "prompt" else f"probability of {name}"
+        text += f" The judge's {what} is {best:.2f} for the best sample and {mean:.2f} on average."
     images = record.composite.cpu().clamp(-1, 1)
     if len(images) < 2:
         return text

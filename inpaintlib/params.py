@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from .checks import InpaintError
 from .features import LPIPS_NETWORKS
 from .invert import SPACES, STARTS, Search
 from .losses import LPIPS_MODES, Objective, objective_from
 from .masks import FAMILIES
+from .steering import CLIP_FORMS, FORMS
 
-__all__ = ["MODELS", "Generator", "Inpaint", "Inversion", "MseLpips", "NaiveMse", "Params", "load", "model_for"]
+__all__ = ["MODELS", "Classifier", "Clip", "Generator", "Inpaint", "Inversion", "MseLpips", "NaiveMse", "Params",
+           "load", "model_for"]  # fmt: skip
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**62)]
@@ -37,8 +39,9 @@ Resamples = Annotated[int, Field(ge=100)]  # fewer give no 95 % interval
 MaskFamily = Literal[FAMILIES]
 LpipsMode = Literal[LPIPS_MODES]
 LpipsNetwork = Literal["percept-guide", *LPIPS_NETWORKS]  # of an objective: never the judge
+Guide = Name  # a shipped guide, a file, ARCHITECTURE:FILE, or for CLIP ARCHITECTURE/TAG; that it is no judge is checked
 
-OBJECTIVE_KEYS = ("mse_weight", "lpips_weight", "lpips_network", "lpips_mode")
+FIDELITY = ("mse_weight", "lpips_weight", "lpips_network", "lpips_mode")
 
 
 class Params(BaseModel):
@@ -79,8 +82,8 @@ class Inversion(Params):
     mse_weight: Weight
 
     def terms(self) -> dict[str, Any]:
-        """Returns the keys that describe the objective, for ``losses.objective_from``."""
-        return {key: value for key, value in self if key in OBJECTIVE_KEYS}
+        """Returns the keys that describe how the known pixels are fitted, for ``losses.objective_from``."""
+        return {key: value for key, value in self if key in FIDELITY}
 
     def objective(self) -> Objective:
         """Returns the objective that the keys of ``terms`` describe."""
@@ -137,8 +140,98 @@ class MseLpips(Targets):
     great: Share  # what counts as "greatly": the least fraction by which hole LPIPS must fall
 
 
+class Steered(Inversion):
+    """What the notebooks share that steer the hole with a wish."""
+
+    discriminator: Name  # scores how real a face looks
+    faces: Annotated[int, Field(ge=2)]  # generated targets
+    batch_size: Count
+    mouth_coverage: Fraction
+    eyes_coverage: Fraction
+    hair_coverage: Fraction
+    lpips_weight: Weight
+    lpips_network: LpipsNetwork
+    lpips_mode: LpipsMode
+    mouth_wishes: Annotated[list[Name], Field(min_length=1)]  # where the mouth is hidden; the first is studied further
+    eyes_wishes: list[Name]
+    hair_wishes: list[Name]
+    contrast: Name  # a case, "part|wishes|prompt", whose hidden part does not show its attribute
+    weights: list[Positive]  # of the sweep
+    views: Count  # of the variant whose gradient is averaged over random views
+    fit_steps: Count  # of the variants with two phases: the first one's updates
+    stay_weight: Weight
+    frozen_layers: list[Annotated[int, Field(ge=0)]]
+    classifier_weight: Positive
+    classifier_network: Guide
+    classifier_epsilon: Weight
+    reference: Annotated[int, Field(ge=4)]  # other generated faces that naturalness is measured against
+    resamples: Resamples
+    shown: Count
+
+    def search(self) -> Search:
+        """Returns how to search in one phase."""
+        return replace(self.two_phases(), fit_steps=0, stay_weight=0.0, frozen_layers=())
+
+    def two_phases(self) -> Search:
+        """Returns how to search in two phases."""
+        return super().search()
+
+    def cases(self) -> list[str]:
+        """Returns the cases as ``prompting.parse_case`` reads them, "part|wishes"."""
+        wishes = {"mouth": self.mouth_wishes, "eyes": self.eyes_wishes, "hair": self.hair_wishes}
+        return [f"{part}|{wish}" for part, listed in wishes.items() for wish in listed]
+
+    def coverages(self) -> dict[str, float]:
+        """Returns part of the face -> hidden fraction of the pixels."""
+        return {"mouth": self.mouth_coverage, "eyes": self.eyes_coverage, "hair": self.hair_coverage}
+
+    def classifier(self) -> dict[str, Any]:
+        """Returns the ``classifier_*`` keys of the objective, without wishes."""
+        return {key: value for key, value in self if key.startswith("classifier_")}
+
+
+class Classifier(Steered):
+    """Parameters of ``classifier.ipynb``."""
+
+    notebook = "classifier"
+
+    easy: Share  # what counts as easy: the least rise of judged success
+
+
+class Clip(Steered):
+    """Parameters of ``clip.ipynb``."""
+
+    notebook = "clip"
+
+    clip_weight: Positive
+    clip_network: Guide
+    clip_form: Literal[CLIP_FORMS]
+    mouth_prompts: list[Name]  # one for each of mouth_wishes, which say what the judges look for; and so on
+    eyes_prompts: list[Name]
+    hair_prompts: list[Name]
+    slides: list[Name]  # the slides' prompts: can they be read?
+    equal: Share  # what counts as no less success than the classifier's
+
+    @model_validator(mode="after")
+    def _a_prompt_for_each_wish(self) -> Self:
+        for part in ("mouth", "eyes", "hair"):
+            wishes, prompts = getattr(self, f"{part}_wishes"), getattr(self, f"{part}_prompts")
+            if len(wishes) != len(prompts):
+                raise ValueError(f"{part}_prompts must be one for each of the {len(wishes)} {part}_wishes")
+        return self
+
+    def cases(self) -> list[str]:
+        """Returns the cases, "part|wishes|prompt"."""
+        prompts = [*self.mouth_prompts, *self.eyes_prompts, *self.hair_prompts]
+        return [f"{case}|{prompt}" for case, prompt in zip(super().cases(), prompts, strict=True)]
+
+    def clip(self) -> dict[str, Any]:
+        """Returns the ``clip_*`` keys of the objective, without a prompt."""
+        return {key: value for key, value in self if key.startswith("clip_")}
+
+
 class Inpaint(Inversion):
-    """Parameters of ``inpaint.ipynb``; the three paths are empty in the params file, `make inpaint` gives them."""
+    """Parameters of ``inpaint.ipynb``; the paths and wishes are empty in the params file, `make inpaint` gives them."""
 
     notebook = "inpaint"
 
@@ -153,10 +246,38 @@ class Inpaint(Inversion):
     lpips_weight: Weight
     lpips_mode: LpipsMode
     lpips_network: LpipsNetwork
+    attributes: str  # "+Smiling,-Eyeglasses", or "" for none
+    prompt: str  # a sentence, or "" for none
+    classifier_weight: Positive
+    classifier_network: Guide
+    classifier_form: Literal[FORMS]
+    classifier_epsilon: Weight
+    clip_weight: Positive
+    clip_network: Guide
+    clip_form: Literal[CLIP_FORMS]
+    fit_steps: Annotated[int, Field(ge=0)]
+    stay_weight: Weight
+
+    def wishes(self) -> dict[str, Any]:
+        """Returns the keys of the objective that steer; none without attributes and prompt."""
+        keys = {}
+        for term, key, wish in (("classifier", "wishes", self.attributes), ("clip", "prompt", self.prompt)):
+            if wish:
+                keys |= {name: value for name, value in self if name.startswith(f"{term}_")} | {f"{term}_{key}": wish}
+        return keys
+
+    def objective(self) -> Objective:
+        """Returns the objective: known pixels, and what is wished."""
+        return objective_from(self.terms() | self.wishes())
+
+    def search(self) -> Search:
+        """Returns how to search; without a wish there is one phase."""
+        search = super().search()
+        return search if self.wishes() else replace(search, fit_steps=0, stay_weight=0.0)
 
 
 # The order is the reading order of the reports.
-MODELS: dict[str, type[Params]] = {m.notebook: m for m in (Generator, NaiveMse, MseLpips, Inpaint)}
+MODELS: dict[str, type[Params]] = {m.notebook: m for m in (Generator, NaiveMse, MseLpips, Classifier, Clip, Inpaint)}
 
 
 def model_for(notebook: str, defaults: Mapping[str, Any]) -> type[Params]:

@@ -1,39 +1,45 @@
-"""Experiments with wishes: the same holes filled without and with a wish, judged by networks that did not steer.
+"""Experiments with wishes: which holes, which wishes, and how each is searched for.
 
 A *case* is a part of the face that is hidden and what is wished for it, ``"mouth|+Smiling"``, with a sentence for
 CLIP behind it, ``"mouth|+Smiling|a smiling person"``. The wishes of a case are what the judges look for, whatever
-steered. Every case is compared, face by face, with the filling that the same search finds without a wish.
-
-Success of a wish: the judge's evidence for the attribute has the wished sign (see :mod:`inpaintlib.attributes`).
-Chance is what the filling without a wish reaches, for a face that smiles anyway needs no steering.
+steered. Every case stands beside the filling that the same search finds without a wish.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from .attributes import AttributeNetwork, Wish, load_classifier, parse_wishes
-from .captions import opposites
+from .attributes import Wish, parse_wishes
 from .checks import InpaintError
-from .clip import Clip, load_clip
-from .experiments import Method, compare, generated_faces
-from .features import Percept, load_percept
+from .experiments import Method, compare
+from .figures import masked
 from .invert import Inversion, Progress, Search
-from .losses import Objective, masked_mse, objective_from
+from .losses import objective_from
 from .masks import make_mask
-from .metrics import Interval, kid, mean_interval
-from .probes import logits as discriminator_logits
-from .stylegan2 import Discriminator, Generator
-from .weights import checksums, load_discriminator
+from .stylegan2 import Generator
 
-__all__ = ["Case", "Job", "Judges", "check_apart", "drift", "judge", "load_judges", "naturalness", "parse_case",
-           "part_masks", "search_all", "success", "without"]  # fmt: skip
+__all__ = [
+    "Case",
+    "Job",
+    "classifier_jobs",
+    "as_classifier",
+    "clip_jobs",
+    "gallery",
+    "image_steps",
+    "parse_case",
+    "part_masks",
+    "search_all",
+    "side_by_side",
+    "variant",
+    "weight_name",
+    "without",
+]
 
 PARTS = ("mouth", "eyes", "hair")
 
@@ -75,38 +81,6 @@ class Job(NamedTuple):
     method: Method
 
 
-class Judges(NamedTuple):
-    """The networks that tables are made with; none of them steers."""
-
-    attributes: AttributeNetwork
-    clip: Clip
-    percept: Percept
-    discriminator: Discriminator
-
-
-JUDGES = ("attributes-judge", "clip-judge", "percept-judge")
-
-
-def check_apart(objectives: Sequence[Objective], judges: Sequence[str]) -> None:
-    """Raises InpaintError if an objective reads a network that judges, be it under another name."""
-    used = {name for objective in objectives for name in objective.networks}
-    marks = checksums(*used, *judges)
-    for name in sorted(used):
-        for other in judges:
-            if name == other or (marks[name] == marks[other] and marks[name].startswith("sha256:")):
-                raise InpaintError(f"nothing may be judged by what it optimised; {name} steers and {other} judges")
-
-
-def load_judges(objectives: Sequence[Objective], discriminator: str) -> Judges:
-    """Returns the shipped judges and a discriminator.
-
-    Raises InpaintError if an objective reads one of them.
-    """
-    check_apart(objectives, (*JUDGES, discriminator))
-    return Judges(load_classifier(JUDGES[0]), load_clip(JUDGES[1]), load_percept(JUDGES[2]),
-                  load_discriminator(discriminator))  # fmt: skip
-
-
 def part_masks(coverages: Mapping[str, float], size: int) -> dict[str, Tensor]:
     """Returns part -> mask (1, 1, size, size); ``coverages``: part -> hidden fraction."""
     return {p: make_mask(p, size, coverage=c, generator=torch.Generator()) for p, c in coverages.items()}
@@ -118,7 +92,8 @@ def without(part: str) -> str:
 
 
 def search_all(generator: Generator, target: Tensor, masks: Mapping[str, Tensor], jobs: Mapping[str, Job], *,
-               seeds: Sequence[int], batch_size: int, progress: Progress | None = None) -> dict[str, Inversion]:  # fmt: skip
+               seeds: Sequence[int], batch_size: int,
+               progress: Progress | None = None) -> dict[str, Inversion]:  # fmt: skip
     """Returns job -> :class:`Inversion`, all on the same targets and seeds, each under its part's mask."""
     total = sum(len(target) * job.method.search.steps for job in jobs.values())
     done, records = 0, {}
@@ -134,155 +109,127 @@ def search_all(generator: Generator, target: Tensor, masks: Mapping[str, Tensor]
     return {name: records[name] for name in jobs}
 
 
-@torch.no_grad()
-def _evidence(network: AttributeNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and evidence, both (N, A)."""
-    logits = network(images.clamp(-1, 1))
-    return torch.sigmoid(logits), network.evidence(logits)
+def gallery(cases: Sequence[Case], records: Mapping[str, Inversion], target: Tensor, masks: Mapping[str, Tensor],
+            shown: int) -> dict[str, Tensor]:  # fmt: skip
+    """Returns title -> images (shown, 3, R, R): the targets, then of every part its hole, no wish, and its cases."""
+    columns = {"target": target[:shown]}
+    for part in dict.fromkeys(case.part for case in cases):
+        columns[f"{part} hidden"] = masked(target[:shown], masks[part])
+        columns[without(part)] = records[without(part)].composite[:shown]
+        columns |= {case.name: records[case.name].composite[:shown] for case in cases if case.part == part}
+    return {textwrap.fill(title, 15): images for title, images in columns.items()}
 
 
-def _fulfilled(network: AttributeNetwork, evidence: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
-    """Which faces fulfil every wish, bool (N,)."""
-    done = [(evidence[:, network.index(w.attribute)] > 0) == w.wanted for w in wishes]
-    return torch.stack(done).all(dim=0).numpy()
+def side_by_side(cases: Sequence[Case], records: Mapping[str, Inversion], shown: int) -> dict[str, Tensor]:
+    """Returns title -> images (shown, 3, R, R): of every case no wish, by prompt, by classifier."""
+    columns = {}
+    for case in cases:
+        for name in (without(case.part), case.name, as_classifier(case)):
+            columns[name] = records[name].composite[:shown]
+    return {textwrap.fill(title, 15): images for title, images in columns.items()}
 
 
-@torch.no_grad()
-def clip_margin(clip: Clip, images: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
-    """Returns how much nearer each image is to captions that say the wishes than to those that deny them, (N,).
-
-    The smallest over the wishes, in cosine; above 0 the model sees them all fulfilled.
-    """
-    pictures = clip.embed_images(images.clamp(-1, 1))
-    margins = []
-    for w in wishes:
-        say, deny = opposites(w.attribute)
-        unit = lambda texts: torch.nn.functional.normalize(clip.embed_texts(texts).mean(0), dim=0)  # noqa: E731
-        margins.append((pictures @ (unit(say) - unit(deny))) * (1.0 if w.wanted else -1.0))
-    return torch.stack(margins).amin(dim=0).numpy()
+def image_steps(jobs: Mapping[str, Job], faces: int) -> int:
+    """Returns what the searches cost: updates of one image, over all jobs."""
+    return sum(job.method.search.steps * faces for job in jobs.values())
 
 
-def judge(records: Mapping[str, Inversion], jobs: Mapping[str, Job], target: Tensor, masks: Mapping[str, Tensor],
-          judges: Judges, *, guide: AttributeNetwork | None = None, guide_clip: Clip | None = None) -> pd.DataFrame:  # fmt: skip
-    """Returns a row a job with a wish and a face.
-
-    Columns: method, item, then before and after steering ``judge``, ``clip_judge`` and, if given, ``guide`` and
-    ``guide_clip`` (1 = every wish fulfilled), ``known_mse`` of G(w) and ``realism`` (the discriminator's logit of the
-    composite by itself); ``drift``, the mean change of the judge's probability over all other attributes, and
-    ``drift_before``, that of inpainting without a wish against the target.
-    """
-    tables, at_target = [], _evidence(judges.attributes, target)[0]
-    looks = {name: _looks(records[name], job, target, masks, judges) for name, job in jobs.items() if not job.wishes}
-    for name, job in jobs.items():
-        if not job.wishes:
-            continue
-        plain = records[without(job.part)]
-        before, after = looks[without(job.part)], _looks(records[name], job, target, masks, judges)
-        columns = {"item": range(len(target))}
-        others = [i for i, a in enumerate(judges.attributes.attributes) if a not in {w.attribute for w in job.wishes}]
-        for suffix, look, record in (("_before", before, plain), ("_after", after, records[name])):
-            columns |= {f"judge{suffix}": _fulfilled(judges.attributes, look["evidence"], job.wishes).astype(int)}
-            columns |= {f"clip_judge{suffix}": (clip_margin(judges.clip, record.composite, job.wishes) > 0).astype(int)}
-            if guide is not None:
-                evidence = _evidence(guide, record.composite)[1]
-                columns |= {f"guide{suffix}": _fulfilled(guide, evidence, job.wishes).astype(int)}
-            if guide_clip is not None:
-                margin = clip_margin(guide_clip, record.composite, job.wishes)
-                columns |= {f"guide_clip{suffix}": (margin > 0).astype(int)}
-            columns |= {f"{k}{suffix}": look[k] for k in ("known_mse", "realism")}
-        change = lambda a, b, others=others: (a - b)[:, others].abs().mean(dim=1).numpy()  # noqa: E731
-        columns |= {"drift": change(after["probability"], before["probability"]),
-                    "drift_before": change(before["probability"], at_target)}  # fmt: skip
-        table = pd.DataFrame(columns)
-        table.insert(0, "method", name)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+def _cases(texts: Sequence[str], contrast: str) -> tuple[list[Case], list[Case]]:
+    """The parsed cases, and the parsed contrast with them at the end."""
+    cases = [parse_case(text) for text in texts]
+    return cases, [*cases, parse_case(contrast)]
 
 
-def _looks(record: Inversion, job: Job, target: Tensor, masks: Mapping[str, Tensor], judges: Judges) -> dict:
-    probability, evidence = _evidence(judges.attributes, record.composite)
-    with torch.no_grad():
-        known = masked_mse(record.image.clamp(-1, 1), target, masks[job.part])
-    realism = discriminator_logits(judges.discriminator, record.composite.clamp(-1, 1))
-    return {"probability": probability, "evidence": evidence, "known_mse": known.double().numpy(),
-            "realism": realism.double().numpy()}  # fmt: skip
-
-
-def success(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
-    """Returns success rates before and after and their paired difference with a 95 % bootstrap interval.
+def classifier_jobs(fidelity: Mapping[str, object], steering: Mapping[str, object], search: Search, two_phases: Search,
+                    *, cases: Sequence[str], contrast: str, weights: Sequence[float],
+                    views: int) -> dict[str, Job]:  # fmt: skip
+    """Returns the searches of the report ``classifier``: every case, then one change at a time of the first.
 
     Args:
-        table: of :func:`judge`.
-
-    Returns:
-        A row a method and observer; columns method, observer, n, before, after, mean (the difference), low, high.
+        fidelity: keys of the objective without a wish, for :func:`~inpaintlib.losses.objective_from`.
+        steering: ``classifier_*`` keys without the wishes.
+        search, two_phases: of all jobs but those named so, and of those; in the last one layers are frozen too.
+        cases: "part|wishes"; the first is studied further.
+        contrast: a case whose hidden part does not show its attribute.
+        weights: of the sweep.
+        views: number of random views that the gradient of one variant is averaged over.
     """
-    rows = []
-    for method, group in table.groupby("method", sort=False):
-        for observer in ("judge", "clip_judge", "guide", "guide_clip"):
-            if f"{observer}_after" in group:
-                before, after = group[f"{observer}_before"], group[f"{observer}_after"]
-                gain = mean_interval((after - before).to_numpy(dtype=float), resamples=resamples)
-                rows.append((method, observer, len(group), before.mean(), after.mean(), *gain))
-    return pd.DataFrame(rows, columns=["method", "observer", "n", "before", "after", "mean", "low", "high"])
+    tested, every = _cases(cases, contrast)
+
+    def job(case: Case, how: Search = search, **change: object) -> Job:
+        keys = {**fidelity, **steering, "classifier_wishes": ",".join(map(str, case.wishes)), **change}
+        return Job(case.part, case.wishes, Method(objective_from(keys), how))
+
+    jobs = _baselines(every, fidelity, search) | {case.name: job(case) for case in every}
+    first, variants = tested[0], {}
+    for weight in weights:
+        variants[weight_name(weight)] = job(first, classifier_weight=weight)
+    variants["margin"] = job(first, classifier_form="margin")
+    variants["soft"] = job(first, classifier_form="soft")
+    return jobs | _named(first, variants | _common(first, job, "classifier", search, two_phases, views))
 
 
-def costs(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
-    """Returns what steering costs, paired with the filling without a wish; columns method, metric, n, before, after,
-    mean (after - before; of drift the drift itself, beside that of inpainting at all), low, high.
-    """
-    rows = []
-    for method, group in table.groupby("method", sort=False):
-        for metric in ("known_mse", "realism"):
-            before, after = group[f"{metric}_before"], group[f"{metric}_after"]
-            change = mean_interval((after - before).to_numpy(), resamples=resamples)
-            rows.append((method, metric, len(group), before.mean(), after.mean(), *change))
-        moved = mean_interval(group["drift"].to_numpy(), resamples=resamples)
-        rows.append((method, "drift", len(group), group["drift_before"].mean(), group["drift"].mean(), *moved))
-    return pd.DataFrame(rows, columns=["method", "metric", "n", "before", "after", "mean", "low", "high"])
-
-
-def drift(records: Mapping[str, Inversion], jobs: Mapping[str, Job], network: AttributeNetwork, *,
-          most: int = 4) -> pd.DataFrame:  # fmt: skip
-    """Returns, for every job with a wish, the unwished attributes that moved most in the judge's eyes.
-
-    Columns method, attribute, change: of the mean probability, against the filling without a wish.
-    """
-    rows = []
-    mean = {name: _evidence(network, record.composite)[0].mean(dim=0) for name, record in records.items()}
-    for name, job in jobs.items():
-        wished = {w.attribute for w in job.wishes}
-        if wished:
-            change = mean[name] - mean[without(job.part)]
-            moved = [(a, float(c)) for a, c in zip(network.attributes, change, strict=True) if a not in wished]
-            rows += [(name, *pair) for pair in sorted(moved, key=lambda pair: -abs(pair[1]))[:most]]
-    return pd.DataFrame(rows, columns=["method", "attribute", "change"])
-
-
-def naturalness(groups: Mapping[str, Sequence[Tensor]], generator: Generator, judge: Percept, *, reference: int,
-                seed: int) -> pd.DataFrame:  # fmt: skip
-    """Returns KID of pooled images against generated faces, columns images, n, kid, low, high.
+def clip_jobs(fidelity: Mapping[str, object], steering: Mapping[str, object], classifier: Mapping[str, object],
+              search: Search, two_phases: Search, *, cases: Sequence[str], contrast: str, weights: Sequence[float],
+              views: int) -> dict[str, Job]:  # fmt: skip
+    """Returns the searches of the report ``clip``, as :func:`classifier_jobs`.
 
     Args:
-        groups: name -> images, each (N, 3, R, R); every group is pooled.
-        reference: number of other generated faces to compare with.
+        steering: ``clip_*`` keys without the prompt.
+        classifier: ``classifier_*`` keys: the same wishes as classifier targets, for claim C4.
+        cases: "part|wishes|prompt".
     """
-    faces = generated_faces(generator, reference, seed=seed)
-    rows = []
-    for name, images in groups.items():
-        pooled = torch.cat(list(images)).clamp(-1, 1)
-        rows.append((name, len(pooled), *kid(pooled, faces, judge=judge, subset_size=min(len(pooled), reference) // 2)))
-    return pd.DataFrame(rows, columns=["images", "n", "kid", "low", "high"])
+    tested, every = _cases(cases, contrast)
+    if nameless := [case for case in every if not case.prompt]:
+        raise InpaintError(
+            f"a case of the report clip needs a prompt, 'part|wishes|prompt'; {nameless[0].name} has none"
+        )
+
+    def job(case: Case, how: Search = search, **change: object) -> Job:
+        keys = {**fidelity, **steering, "clip_prompt": case.prompt, **change}
+        return Job(case.part, case.wishes, Method(objective_from(keys), how))
+
+    jobs = _baselines(every, fidelity, search) | {case.name: job(case) for case in every}
+    for case in tested:
+        keys = {**fidelity, **classifier, "classifier_wishes": ",".join(map(str, case.wishes))}
+        jobs[as_classifier(case)] = Job(case.part, case.wishes, Method(objective_from(keys), search))
+    first, variants = tested[0], {}
+    for weight in weights:
+        variants[weight_name(weight)] = job(first, clip_weight=weight)
+    other = "cosine" if steering.get("clip_form") == "directional" else "directional"
+    variants[other] = job(first, clip_form=other)
+    return jobs | _named(first, variants | _common(first, job, "clip", search, two_phases, views))
 
 
-def gain(table: pd.DataFrame, methods: Sequence[str], observer: str, *, resamples: int) -> Interval:
-    """Returns the paired gain of success over several methods with a 95 % bootstrap interval over the faces."""
-    part = table[table["method"].isin(methods)]
-    per_face = (part[f"{observer}_after"] - part[f"{observer}_before"]).groupby(part["item"]).mean()
-    return mean_interval(per_face.to_numpy(dtype=float), resamples=resamples)
+def as_classifier(case: Case) -> str:
+    """Returns the name of the search that has a case's wishes as a classifier's target."""
+    return f"{case.part}: classifier {', '.join(map(str, case.wishes))}"
 
 
-def saved(table: pd.DataFrame, a: str, b: str, column: str, *, resamples: int) -> Interval:
-    """Returns the paired difference ``a - b`` of two methods in a column, with its 95 % bootstrap interval."""
-    wide = table.pivot(index="item", columns="method", values=column)
-    return mean_interval((wide[a] - wide[b]).to_numpy(dtype=float), resamples=resamples)
+def weight_name(weight: float) -> str:
+    """Returns the name of the variant with another weight."""
+    return f"weight {weight:g}"
+
+
+def variant(case: Case, name: str) -> str:
+    """Returns the name of a variant of a case's search."""
+    return f"{case.name} ({name})"
+
+
+def _named(case: Case, variants: Mapping[str, Job]) -> dict[str, Job]:
+    return {variant(case, name): job for name, job in variants.items()}
+
+
+def _baselines(cases: Sequence[Case], fidelity: Mapping[str, object], search: Search) -> dict[str, Job]:
+    parts = dict.fromkeys(case.part for case in cases)
+    return {without(part): Job(part, (), Method(objective_from(fidelity), search)) for part in parts}
+
+
+def _common(case: Case, job, term: str, search: Search, two_phases: Search, views: int) -> dict[str, Job]:
+    """The variants of a case that classifier and CLIP share."""
+    return {
+        "reads G(w)": job(case, **{f"{term}_reads": "image"}),
+        f"{views} views": job(case, **{f"{term}_views": views}),
+        "two phases": job(case, replace(two_phases, frozen_layers=())),
+        "two phases, frozen": job(case, two_phases),
+    }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from .clip import Clip, MiniClip
+from .judging import MINORITY, mean_score, saved
 from .metrics import Interval
 
-__all__ = ["deviation", "lpips", "naive_mse", "truncation"]
+__all__ = ["deviation", "generic", "lpips", "naive_mse", "networks", "steering", "truncation", "variants", "vocabulary"]
 
 
 def _mean(scores: pd.DataFrame, method: str, metric: str, region: str) -> float:
@@ -133,3 +137,110 @@ def _why(scores: pd.DataFrame, alone: str, long: str, main: str, *, gain: bool) 
     if known[main] > known[alone]:
         return text + "Given more steps MSE alone fits the known pixels best; what remains is the criterion's.\n\n"
     return text + "MSE alone fits the known pixels best, so the gain is the criterion's.\n\n"
+
+
+def networks(scores: pd.DataFrame) -> str:
+    """Reading of :func:`inpaintlib.judging.network_scores`."""
+    lines = []
+    for network, rows in scores.groupby("network", sort=False):
+        counted = rows[rows["minority"] >= MINORITY]
+        balanced, precision = (mean_score(scores, network, k) for k in ("balanced_accuracy", "average_precision"))
+        lines.append(
+            f"* `{network}`: balanced accuracy {balanced} (chance and majority 0.5), average precision {precision} "
+            f"(chance {(counted['with'] / counted['faces']).mean():.3f}); means over {len(counted)} attributes with at "
+            f"least {MINORITY} faces on either side, with 95 % intervals over attributes."
+        )
+    return f"On {int(scores['faces'].max())} faces that no network was trained on:\n\n" + "\n".join(lines)
+
+
+def vocabulary(clip: Clip, name: str) -> str:
+    """Says which words a CLIP knows."""
+    if not isinstance(clip, MiniClip):
+        return f"`{name}` reads letters and was trained on sentences of the web: there is no list of its words."
+    return f"`{name}` knows these {len(clip.numbers)} words: {', '.join(clip.numbers)}."
+
+
+def steering(success: pd.DataFrame, costs: pd.DataFrame, drifts: pd.DataFrame, natural: pd.DataFrame,
+             names: Sequence[str], contrast: str, guide: str) -> str:  # fmt: skip
+    """Reading of the tables of :mod:`inpaintlib.judging`: success of each case, fooling, cost, drift, naturalness.
+
+    Args:
+        names: of the cases' searches; ``contrast`` is that whose hidden part does not show its attribute.
+        guide: the observer that was climbed.
+    """
+    lines = []
+    for name in (*names, contrast):
+        seen = success[success["method"] == name].set_index("observer")
+        judge = Interval(*seen.loc["judge", ["mean", "low", "high"]])
+        aside = " (the contrast: its hidden part does not show the attribute)" if name == contrast else ""
+        lines.append(
+            f"* *{name}*{aside}: {seen.loc['judge', 'before']:.0%} of the faces without the wish, "
+            f"{seen.loc['judge', 'after']:.0%} with it, a paired gain of {judge.value:+.2f} ({judge.low:+.2f} to "
+            f"{judge.high:+.2f}; {_sides(judge)}); the climbed network sees {seen.loc[guide, 'after']:.0%}."
+        )
+    main = success[success["method"].isin(names)]
+    after = main.groupby("observer")["after"].mean()
+    gap = after[guide] - after["judge"]
+    fooled = (
+        f"Where wished for, the network that was climbed sees {after[guide]:.0%} success and the judge "
+        f"{after['judge']:.0%}: "
+        + ("part of its success is seen by the fooled guide alone." if gap > 0.05 else "the guide was not fooled.")
+    )
+    return (
+        "Success of the wish, as the judge of another architecture and other training images sees it:\n\n"
+        + "\n".join(lines) + "\n\n" + fooled + " " + _cost(costs, names) + " " + _moved(drifts, names)
+        + "\n\n" + _natural(natural)
+    )  # fmt: skip
+
+
+def _cost(costs: pd.DataFrame, names: Sequence[str]) -> str:
+    mean = costs[costs["method"].isin(names)].groupby("metric")[["before", "after"]].mean()
+    known, drift, real = mean.loc["known_mse"], mean.loc["drift"], mean.loc["realism"]
+    return (
+        f"The squared error of $G(w)$ on the known pixels goes from {known['before']:.4f} without a wish to "
+        f"{known['after']:.4f} on average; the discriminator's logit of the inpainted faces from {real['before']:.2f} "
+        f"to {real['after']:.2f}. The judge's probability of the attributes that nobody wished for moves by "
+        f"{drift['after']:.3f} on average, where inpainting without a wish moves it by {drift['before']:.3f} from the "
+        "target."
+    )
+
+
+def _moved(drifts: pd.DataFrame, names: Sequence[str]) -> str:
+    rows = drifts[drifts["method"].isin(names)]
+    most = rows.loc[rows["change"].abs().idxmax()]
+    return f"What moves most beside a wish is `{most['attribute']}` by {most['change']:+.2f} with *{most['method']}*."
+
+
+def _natural(natural: pd.DataFrame) -> str:
+    told = [f"{r.images} {r.kid:.3f} ({r.low:.3f} to {r.high:.3f})" for r in natural.itertuples()]
+    return f"KID to other generated faces, in the judge's features: {'; '.join(told)}."
+
+
+def variants(table: pd.DataFrame, success: pd.DataFrame, base: str, others: Sequence[str], *, resamples: int) -> str:
+    """Reading of the variants of a case's search: judged success, and known-pixel error against the plain one's."""
+    seen = success[success["observer"] == "judge"].set_index("method")["after"]
+    lines = [f"* *{base}*: {seen[base]:.0%} success."]
+    for name in others:
+        more = saved(table, name, base, "known_mse_after", resamples=resamples)
+        lines.append(
+            f"* *{name}*: {seen[name]:.0%} success; known-pixel error {more.value:+.4f} ({more.low:+.4f} to "
+            f"{more.high:+.4f}; {_sides(more)})."
+        )
+    return "The first case's search, changed in one thing at a time:\n\n" + "\n".join(lines)
+
+
+def generic(effect: Interval, network: str, shipped: bool) -> str:
+    """Reading of claim C4: success by prompt less success by classifier."""
+    text = (
+        f"By prompt the judged success is {effect.value:+.2f} ({effect.low:+.2f} to {effect.high:+.2f}) against the "
+        "same wishes as classifier targets. "
+    )
+    if not shipped:
+        return text + f"`{network}` was not trained on these attributes, so this speaks for or against the claim."
+    return text + (
+        f"But `{network}` is a small CLIP that learnt from captions written from the same attributes: it cannot show "
+        "that a prompt reaches further than a classifier, so the claim stays *undecided* here whatever the numbers. "
+        'With `clip_network: "ViT-B-16/openai"`, which never saw these labels, the same tables decide it: supported '
+        "if its prompts succeed about as often as the classifier's targets, and words such as those listed as unknown "
+        "above become possible."
+    )

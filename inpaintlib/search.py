@@ -63,6 +63,8 @@ class Search:
             check_integer("patience", self.patience, low=1)
         check_integer("fit_steps", self.fit_steps, low=0, high=self.steps - 1)
         check_number("stay_weight", self.stay_weight, low=0.0)
+        if not isinstance(self.frozen_layers, (list, tuple)):
+            raise InpaintError(f"frozen_layers must be a list of whole numbers; got {self.frozen_layers!r}")
         object.__setattr__(self, "frozen_layers", tuple(self.frozen_layers))  # params files hold lists
         for layer in self.frozen_layers:
             check_integer("each of frozen_layers", layer, low=0)

@@ -80,7 +80,7 @@ def classifier_term(network: AttributeNetwork, wishes: str | Sequence[Wish], *, 
     Raises:
         InpaintError: for an attribute that the network does not know, contradictory wishes or options out of range.
     """
-    wishes = parse_wishes(wishes) if isinstance(wishes, str) else tuple(wishes)
+    wishes = parse_wishes(wishes if isinstance(wishes, str) else ",".join(map(str, wishes)))
     places = [network.index(w.attribute) for w in wishes]
     wanted = torch.tensor([w.wanted for w in wishes])
     wish_loss(torch.zeros(1, len(wishes)), wanted, form, epsilon)  # form and epsilon are checked before the search

@@ -37,7 +37,7 @@ from .params import Params
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Claim", "Progress", "Study", "begin", "generator", "project_root"]
+__all__ = ["Claim", "Progress", "Study", "begin", "generator", "project_root", "together"]
 
 DPI = 150
 VERDICTS = ("supported", "not supported", "undecided")
@@ -94,6 +94,11 @@ class Claim(NamedTuple):
             f'<div class="claim {kind}"><b>{escape(self.id)}: {self.verdict}.</b> '
             f"{escape(self.statement)} <span>({numbers})</span></div>"
         )
+
+
+def together(*claims: Claim) -> HTML:
+    """Returns several claims as one thing to be shown as a cell's value."""
+    return HTML("".join(claim._repr_html_() for claim in claims))
 
 
 class Study:

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_integer, check_number
+from .checks import InpaintError, check_integer, check_number
 
 __all__ = ["draw", "random_views", "warp"]
 
-#: Of one view: flip, angle in turns of pi, log scale, shift in x and y; each in (-1, 1), uniform.
+#: Of one view: flip, angle, logarithm of the scale, shift in x and in y; each uniform in (-1, 1).
 PARAMETERS = 5
 
 
@@ -60,9 +60,11 @@ def random_views(x: Tensor, count: int, generators: Sequence[torch.Generator], *
         strength: of angle, scale and shift, relative to :func:`warp`'s defaults.
 
     Raises:
-        InpaintError: if ``count`` or ``strength`` is out of range.
+        InpaintError: if ``count`` or ``strength`` is out of range, or there are not as many generators as images.
     """
     check_integer("views", count, low=1)
+    if len(generators) != len(x):
+        raise InpaintError(f"generators must be one for each of the {len(x)} images; got {len(generators)}")
     check_number("strength", strength, low=0.0)
     draws = torch.cat([draw(count, g) for g in generators])
     limits = {"angle": 0.15 * strength, "scale": 0.1 * strength, "shift": 0.06 * strength}

@@ -28,6 +28,15 @@ SCORES = pd.DataFrame(
      for method, shift in (("a", 0.3), ("b", 0.0)) for item in (2, 0, 1) for region in ("hole", "known")],
     columns=["method", "item", "region", "lpips"],
 )  # fmt: skip
+RATES = pd.DataFrame(
+    [(m, o, 0.25, after) for m, after in (("+Smiling", 0.75), ("-Smiling", 1.0)) for o in ("judge", "guide")],
+    columns=["method", "observer", "before", "after"],
+)
+SWEEP = pd.DataFrame(
+    [(w, panel, line, w / 10, w / 20, w / 5) for w in (5.0, 0.1) for panel, line in
+     (("success", "judge"), ("success", "guide"), ("drift", "others"))],
+    columns=["weight", "panel", "line", "mean", "low", "high"],
+)  # fmt: skip
 BUILDERS = {
     "before_after": lambda: figures.before_after(pictures(1, 20), square_hole(1, 20), pictures(1, 20, seed=1)),
     "image_columns": lambda: figures.image_columns({"a": pictures(2, 8), "b": pictures(2, 8, seed=1)},
@@ -38,6 +47,8 @@ BUILDERS = {
     "curves": lambda: figures.curves({"Adam": HISTORY}, label="objective"),
     "estimates": lambda: figures.estimates(TABLE, {"lpips": "LPIPS", "psnr": "PSNR in dB"}),
     "paired": lambda: figures.paired(SCORES, "a", "b", metric="lpips", region="hole", label="hole LPIPS"),
+    "rates": lambda: figures.rates(RATES, {"judge": "judge", "guide": "guide"}),
+    "sweep": lambda: figures.sweep(SWEEP, {"success": "success", "drift": "drift"}, label="weight"),
     "architecture": lambda: figures.architecture(tiny_generator(16)),
 }  # fmt: skip
 
@@ -212,3 +223,19 @@ def test_the_diagram_names_every_block_code_and_way_to_the_image():
     assert texts.count("+ noise") == 4 and texts.count("up, +") == 3
     residual = figures.architecture(network("resnet")).axes[0].texts
     assert " ".join(t.get_text() for t in residual).count("to RGB") == 1
+
+
+def test_rates_are_hollow_before_and_filled_after():
+    for ax in figures.rates(RATES, {"judge": "judge", "guide": "guide"}).axes:
+        lines, before, after = ax.collections
+        assert before.get_offsets().tolist() == [[0.25, 0], [0.25, 1]]
+        assert after.get_offsets().tolist() == [[0.75, 0], [1.0, 1]]
+        assert [segment[:, 0].tolist() for segment in lines.get_segments()] == [[0.25, 0.75], [0.25, 1.0]]
+
+
+def test_a_sweep_draws_every_line_against_the_weight_in_order():
+    left, right = figures.sweep(SWEEP, {"success": "success", "drift": "drift"}, label="weight").axes
+    assert left.get_xscale() == "log" and len(left.containers) == 2 and len(right.containers) == 1
+    points, _, (bars,) = left.containers[0]
+    assert points.get_xdata().tolist() == [0.1, 5.0] and points.get_ydata().tolist() == [0.01, 0.5]
+    assert np.allclose([segment[:, 1] for segment in bars.get_segments()], [(0.005, 0.02), (0.25, 1.0)])

@@ -11,9 +11,10 @@ from torch import Tensor
 from inpaintlib.checks import InpaintError
 from inpaintlib.invert import SPACES, Inversion, Search, invert, mean_code, product, replay
 from inpaintlib.losses import LPIPS_MODES, Objective, Weighted, lpips_term, masked_mse, mse_term
+from inpaintlib.steering import classifier_term, clip_term
 from inpaintlib.stylegan2 import Generator
 
-from .tiny import pictures, square_hole, tiny_generator, tiny_percept
+from .tiny import pictures, square_hole, tiny_classifier, tiny_clip, tiny_generator, tiny_percept
 
 EVERY_SPACE = pytest.mark.parametrize("space", SPACES)
 F64 = torch.float64
@@ -34,13 +35,14 @@ def targets(g: Generator, n: int, *, apart: float = 0.5) -> Tensor:
 
 
 def search_for(n: int = 2, *, dtype: torch.dtype = torch.float32, x: Tensor | None = None, mask: Tensor | None = None,
-               mode: str = "fill+features", seeds=0, progress=None, **search) -> Inversion:  # fmt: skip
-    """Runs a short search for ``n`` targets with the tiny networks."""
+               mode: str = "fill+features", what: Objective | None = None, seeds=0, progress=None,
+               **search) -> Inversion:  # fmt: skip
+    """Runs a short search for ``n`` targets with the tiny networks; ``what`` stands in for the usual objective."""
     g = tiny_generator().to(dtype)
     x = targets(g, n) if x is None else x
     mask = square_hole(1, 16) if mask is None else mask
-    return invert(g, x, mask, objective=objective(dtype, mode), search=Search(**{"steps": 6} | search), seeds=seeds,
-                  progress=progress)  # fmt: skip
+    return invert(g, x, mask, objective=what or objective(dtype, mode), search=Search(**{"steps": 6} | search),
+                  seeds=seeds, progress=progress)  # fmt: skip
 
 
 def assert_same(a: Inversion, b: Inversion) -> None:
@@ -325,6 +327,209 @@ def test_weights_get_no_gradient_and_stay_as_they_are():
     assert all(torch.equal(value, before[key]) for key, value in g.state_dict().items())
 
 
+# Two phases -------------------------------------------------------------------------------------------
+
+FIT = 4
+
+
+def steered(dtype: torch.dtype = torch.float32, *, views: int = 0, weight: float = 0.5) -> Objective:
+    """Returns masked MSE and two terms that steer."""
+    smile = classifier_term(tiny_classifier(dtype=dtype), "+Smiling,-Young", views=views)
+    prompt = clip_term(tiny_clip(dtype=dtype), "a smiling woman", views=views)
+    return Objective({
+        "mse": Weighted(1.0, mse_term()),
+        "classifier": Weighted(weight, smile, steers=True),
+        "clip": Weighted(weight, prompt, steers=True),
+    })  # fmt: skip
+
+
+def two_phases(*, views: int = 0, weight: float = 0.5, **search) -> Inversion:
+    return search_for(what=steered(views=views, weight=weight), **{"fit_steps": FIT, "steps": 8} | search)
+
+
+def first_phase(**options) -> Inversion:
+    """Returns what a search in two phases has found when the second begins."""
+
+    def stop(step: int, steps: int, loss: Tensor) -> None:
+        if step == FIT:
+            raise KeyboardInterrupt
+
+    return two_phases(progress=stop, **options)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_first_phase_is_a_search_without_the_terms_that_steer(views):
+    plain = search_for(what=Objective({"mse": Weighted(1.0, mse_term())}), steps=8, noise="random")
+    record = two_phases(views=views, noise="random")
+    columns = ["item", "step", "objective", "mse", "best"]
+    ours, theirs = (h[h.step < FIT][columns].reset_index(drop=True) for h in (record.history, plain.history))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    resting = record.history.step < FIT
+    for name in ("classifier", "clip"):
+        assert record.history[name].isna().equals(resting)
+
+
+def test_second_phase_begins_at_the_best_code_of_the_first():
+    # So high a rate overshoots: the last code of the first phase is not its best one.
+    record = two_phases(learning_rate=1.0)
+    fitted = record.history[record.history.step < FIT].groupby("item").mse
+    begun = record.history[record.history.step == FIT].mse.to_numpy()
+    assert begun == pytest.approx(fitted.min().to_numpy(), rel=1e-5)
+    assert (fitted.idxmin() != fitted.apply(lambda mse: mse.index[-1])).any()
+
+
+def test_best_begins_anew_in_the_second_phase():
+    record = two_phases(weight=2.0)
+    second = record.history[record.history.step >= FIT]
+    values = second.mse + 2.0 * (second["classifier"] + second["clip"])
+    assert second.objective.to_numpy() == pytest.approx(values.to_numpy(), rel=1e-5)
+    assert second.best.equals(second.groupby("item").objective.cummin())
+    begun, fitted = (record.history[record.history.step == s].best.to_numpy() for s in (FIT, FIT - 1))
+    assert (begun > fitted).any() and record.loss.tolist() == second.groupby("item").objective.min().tolist()
+
+
+def test_adam_begins_anew_and_its_rate_goes_on_falling():
+    seen = []
+    optimiser_step = torch.optim.Adam.step
+
+    def spy(self, *args, **kwargs):
+        (variable,) = self.param_groups[0]["params"]
+        steps = self.state[variable]["step"].item() if variable in self.state else 0
+        seen.append((steps, self.param_groups[0]["lr"]))
+        return optimiser_step(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", spy)
+        two_phases(steps=7, learning_rate=0.2, last_rate=0.1)
+    assert [steps for steps, _ in seen] == [0, 1, 2, 3, 0, 1, 2]
+    assert [rate for _, rate in seen] == pytest.approx([0.2 * 0.1 ** (i / 6) for i in range(7)])
+
+
+def test_terms_that_steer_lower_their_values_in_the_second_phase():
+    record = two_phases(steps=25)
+    begun, ended = (record.history[record.history.step == s] for s in (FIT, 25))
+    assert (ended.objective.to_numpy() < begun.objective.to_numpy() - 0.01).all()
+    steering = lambda rows: (rows["classifier"] + rows["clip"]).to_numpy()  # noqa: E731
+    assert (steering(ended) < steering(begun) - 0.01).all()
+
+
+@pytest.mark.parametrize("space", ["z", "w+"])
+def test_staying_draws_the_code_to_that_of_the_first_phase(space):
+    start = first_phase(space=space).w
+    runs = [two_phases(space=space, stay_weight=weight) for weight in (1e-9, 1.0, 100.0)]
+    distances = [(record.w - start).square().mean().item() for record in runs]
+    assert distances[0] > 1.5 * distances[1] > 3.0 * distances[2]
+    for record, weight in zip(runs, (1e-9, 1.0, 100.0), strict=True):
+        first, second = (record.history[rows] for rows in (record.history.step < FIT, record.history.step >= FIT))
+        assert list(record.history.columns)[-2:] == ["stay", "best"]
+        assert first.stay.isna().all() and (second[second.step == FIT].stay == 0.0).all()
+        values = second.mse + 0.5 * (second["classifier"] + second["clip"]) + weight * second.stay
+        assert second.objective.to_numpy() == pytest.approx(values.to_numpy(), rel=1e-5)
+        last = second.loc[second.groupby("item").objective.idxmin()].stay.to_numpy()
+        assert last == pytest.approx((record.w - start).square().mean(dim=(1, 2)).numpy(), rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("layers", [(0,), (1, 4), tuple(range(6))])
+def test_frozen_layers_keep_the_code_of_the_first_phase_bit_for_bit(layers):
+    start, record = first_phase().w, two_phases(frozen_layers=layers)
+    free = [layer for layer in range(6) if layer not in layers]
+    assert torch.equal(record.w[:, list(layers)], start[:, list(layers)])
+    assert all((record.w[:, layer] != start[:, layer]).any() for layer in free)
+
+
+def test_first_phase_moves_the_layers_that_freeze_later():
+    g = tiny_generator()
+    start = mean_code(g).expand(2, g.num_ws, -1)
+    assert not torch.allclose(two_phases(frozen_layers=[0, 1]).w[:, :2], start[:, :2], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"space": "w+", "noise": "random", "stay_weight": 0.5},
+        {"space": "w+", "frozen_layers": (0, 3), "patience": 2, "tolerance": 0.02},
+        {"space": "w", "start": "random"},
+        {"space": "z", "noise": "random"},
+    ],
+)
+def test_batch_equals_singles_in_two_phases_with_views(search):
+    assert_batch_equals_singles(what=steered(F64, views=2), steps=8, fit_steps=3, **search)
+
+
+@pytest.mark.parametrize("fit_steps", [0, FIT])
+def test_best_code_is_scored_without_views(fit_steps):
+    g, mask, what = tiny_generator(), square_hole(1, 16), steered(views=2)
+    x = targets(g, 2)
+    record = search_for(x=x, mask=mask, what=what, fit_steps=fit_steps, steps=8)
+    value, parts = what.bind(x, mask)(record.image, record.w)
+    torch.testing.assert_close(value, record.loss, rtol=1e-5, atol=1e-6)
+    best = record.history.loc[record.history[record.history.step >= fit_steps].groupby("item").objective.idxmin()]
+    for name, part in parts.items():
+        assert best[name].to_numpy() == pytest.approx(part.numpy(), rel=1e-4)
+
+
+def test_views_lead_elsewhere_and_every_run_to_the_same_place():
+    one, other, without = (two_phases(views=views) for views in (2, 2, 0))
+    assert_same(one, other)
+    assert not torch.allclose(one.w, without.w)
+
+
+def test_interrupt_in_the_second_phase_keeps_its_best():
+    def stop(step: int, steps: int, loss: Tensor) -> None:
+        if step == FIT + 2:
+            raise KeyboardInterrupt
+
+    record, whole = two_phases(progress=stop), two_phases()
+    assert record.stopped == "interrupted" and record.history.step.max() == FIT + 1
+    expected = whole.history[whole.history.step < FIT + 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(record.history, expected, check_exact=True)
+    assert record.loss.tolist() == expected[expected.step >= FIT].groupby("item").objective.min().tolist()
+    assert torch.equal(replay(record), record.image)
+
+
+def test_interrupt_before_the_second_phase_is_evaluated_keeps_the_first_result():
+    def interrupted(target: Tensor, mask: Tensor):
+        def stop(x_hat: Tensor, ws: Tensor) -> Tensor:
+            raise KeyboardInterrupt
+
+        return stop
+
+    what = Objective({"mse": Weighted(1.0, mse_term()), "stop": Weighted(1.0, interrupted, steers=True)})
+    record, fitted = search_for(what=what, fit_steps=FIT, steps=8), first_phase()
+    assert record.stopped == "interrupted" and record.history.step.max() == FIT - 1
+    assert torch.equal(record.w, fitted.w) and torch.equal(record.loss, fitted.loss)
+
+
+def test_patience_ends_the_second_phase_only():
+    record = two_phases(steps=30, patience=1, tolerance=0.9)
+    assert record.stopped == "flat" and FIT < record.history.step.max() < 10
+
+
+def test_second_phase_recovers_from_a_first_that_left_the_numbers():
+    record = two_phases(learning_rate=1e30, last_rate=1e-30, steps=FIT + 1)
+    assert record.history[record.history.step == FIT - 1].objective.isna().any()
+    assert record.history[record.history.step == FIT].objective.notna().all()
+    assert record.image.isfinite().all()
+
+
+def test_first_phase_that_is_never_finite_is_refused():
+    bad = lambda target, mask: lambda x_hat, ws: x_hat.mean(dim=(1, 2, 3)) * math.nan  # noqa: E731
+    what = Objective({"bad": Weighted(1.0, bad), "clip": steered().terms["clip"]})
+    with pytest.raises(InpaintError, match="the objective of item 0 was never finite"):
+        search_for(what=what, fit_steps=FIT, steps=10)
+
+
+def test_first_phase_with_nothing_to_fit_is_refused():
+    what = Objective({"clip": steered().terms["clip"]})
+    with pytest.raises(InpaintError, match="it has no gradient while the known pixels are fitted"):
+        search_for(what=what, fit_steps=1)
+
+
+def test_frozen_layer_that_the_generator_lacks_is_refused():
+    with pytest.raises(InpaintError, match=r"frozen_layers must be below 6, the generator's layers; got \(1, 6\)"):
+        search_for(fit_steps=1, frozen_layers=[1, 6])
+
+
 # Class-conditional generators -------------------------------------------------------------------------
 
 
@@ -428,6 +633,16 @@ def test_wrong_mask_is_refused(mask, message):
         ({"clip": math.inf}, "clip must be above 0"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"tolerance": -0.1}, "tolerance must be at least 0"),
+        ({"fit_steps": 200}, "fit_steps must be between 0 and 199; got 200"),
+        ({"fit_steps": -1}, "fit_steps must be between 0 and 199; got -1"),
+        ({"fit_steps": 0.5}, "fit_steps must be a whole number"),
+        ({"fit_steps": 1, "stay_weight": -0.1}, "stay_weight must be at least 0; got -0.1"),
+        ({"stay_weight": 0.1}, "stay_weight and frozen_layers are of the second phase; fit_steps must be at least 1"),
+        ({"frozen_layers": (0,)}, "stay_weight and frozen_layers are of the second phase"),
+        ({"fit_steps": 1, "frozen_layers": (0,), "space": "w"}, r"frozen_layers need space 'w\+', .*; got space 'w'"),
+        ({"fit_steps": 1, "frozen_layers": (0,), "space": "z"}, "got space 'z'"),
+        ({"fit_steps": 1, "frozen_layers": (-1,)}, "each of frozen_layers must be at least 0; got -1"),
+        ({"fit_steps": 1, "frozen_layers": (0.5,)}, "each of frozen_layers must be a whole number"),
     ],
 )
 def test_wrong_settings_are_refused(setting, message):

@@ -37,21 +37,48 @@ ALLOWED = {
     # The experiments that the notebooks run:
     "experiments": {"checks", "features", "images", "invert", "losses", "metrics", "stylegan2"},
     "probes": {"checks", "experiments", "features", "metrics", "stylegan2"},
-    "prompting": {"attributes", "captions", "checks", "clip", "experiments", "features", "invert", "losses", "masks",
-                  "metrics", "probes", "stylegan2", "weights"},
-    "own": {"checks", "experiments", "features", "figures", "images", "invert", "losses", "masks", "stylegan2"},
-    "readings": {"experiments", "metrics"},
+    "prompting": {"attributes", "checks", "experiments", "figures", "invert", "losses", "masks", "stylegan2"},
+    "judging": {
+        "attributes",
+        "captions",
+        "checks",
+        "clip",
+        "experiments",
+        "features",
+        "invert",
+        "losses",
+        "metrics",
+        "probes",
+        "prompting",
+        "stylegan2",
+        "weights",
+    },
+    "own": {
+        "attributes",
+        "captions",
+        "clip",
+        "checks",
+        "experiments",
+        "features",
+        "figures",
+        "images",
+        "invert",
+        "losses",
+        "masks",
+        "stylegan2",
+    },
+    "readings": {"clip", "experiments", "judging", "metrics"},
     "benchmark": {"experiments", "features", "invert", "losses", "machine", "masks", "stylegan2", "weights"},
     # Beside the core, for the notebooks and the command line:
-    "params": {"checks", "features", "invert", "losses", "masks"},
+    "params": {"checks", "features", "invert", "losses", "masks", "steering"},
     "study": {"checks", "files", "machine", "params"},
     "report": {"checks", "files", "formulas", "params", "study"},
     "runner": {"checks", "files", "params", "study"},
-    "__main__": {"checks", "files", "images", "masks", "report", "runner", "study"},
+    "__main__": {"checks", "files", "images", "masks", "params", "report", "runner", "study"},
 }
 # What a module may import inside its functions besides, when they are called.
 ALLOWED_LATER = {"weights": {"stylegan2"}}
-TRAINING = {"__init__", "attributes", "augment", "card", "clip", "faces", "faces64", "gan", "percept"}
+TRAINING = {"__init__", "attributes", "augment", "card", "cards", "cli", "clip", "faces", "faces64", "gan", "percept"}
 
 
 def package_imports(path: Path) -> tuple[set[str], set[str]]:

@@ -19,6 +19,7 @@ from inpaintlib.losses import (
     mse_term,
     objective_from,
 )
+from inpaintlib.terms import OnViews
 
 from .tiny import pictures, square_hole, tiny_percept
 
@@ -294,6 +295,80 @@ def test_a_term_of_a_wrong_shape_is_named(part, message):
     bound = Objective({"own": Weighted(1.0, lambda target, mask: part)}).bind(pictures(2, 8), square_hole(2, 8))
     with pytest.raises(InpaintError, match=message):
         bound(pictures(2, 8), torch.empty(0))
+
+
+# Terms that steer, and views ---------------------------------------------------------------------------
+
+
+def brightness(target: Tensor, mask: Tensor):
+    return lambda x_hat, ws: x_hat.mean(dim=(1, 2, 3))
+
+
+def contrast_on_views(target: Tensor, mask: Tensor) -> OnViews:
+    """A term whose view is the image times a number that each item's generator draws."""
+    square = lambda x_hat: x_hat.square().mean(dim=(1, 2, 3))  # noqa: E731
+    factors = lambda rngs: torch.cat([torch.rand(1, generator=rng) for rng in rngs]).view(-1, 1, 1, 1)  # noqa: E731
+    return OnViews(lambda x_hat, ws: square(x_hat), lambda x_hat, ws, rngs: square(factors(rngs) * x_hat))
+
+
+def rngs(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def test_terms_that_steer_rest_without_steering():
+    x_hat, x, mask = pictures(2, 16), pictures(2, 16, seed=1), square_hole(2, 16)
+    terms = {"bright": Weighted(3.0, brightness, steers=True), "mse": Weighted(2.0, mse_term())}
+    bound = Objective(terms).bind(x, mask)
+    total, parts = bound(x_hat, NO_CODES)
+    torch.testing.assert_close(total, 2.0 * parts["mse"] + 3.0 * x_hat.mean(dim=(1, 2, 3)))
+    resting, values = bound(x_hat, NO_CODES, steering=False)
+    assert list(values) == ["bright", "mse"] and values["bright"].isnan().all()
+    assert torch.equal(resting, 2.0 * parts["mse"]) and torch.equal(values["mse"], parts["mse"])
+
+
+def test_a_term_that_rests_is_not_computed():
+    def refuse(x_hat: Tensor, ws: Tensor) -> Tensor:
+        raise AssertionError("it rests")
+
+    terms = {"mse": Weighted(1.0, mse_term()), "own": Weighted(1.0, lambda x, mask: OnViews(refuse, refuse), True)}
+    bound = Objective(terms).bind(pictures(1, 8), square_hole(1, 8))
+    descended, total, _ = bound.descent(pictures(1, 8), NO_CODES, rngs(0), steering=False)
+    assert torch.equal(descended, total)
+
+
+def test_without_a_term_left_the_sum_is_zero():
+    x_hat = pictures(2, 8).requires_grad_()
+    bound = Objective({"bright": Weighted(3.0, brightness, steers=True)}).bind(pictures(2, 8), square_hole(2, 8))
+    descended, total, _ = bound.descent(x_hat, NO_CODES, None, steering=False)
+    assert descended.tolist() == total.tolist() == [0.0, 0.0] and not descended.requires_grad
+
+
+def test_views_are_descended_and_the_image_is_scored():
+    x_hat, x, mask = pictures(2, 8).requires_grad_(), pictures(2, 8, seed=1), square_hole(2, 8)
+    terms = {"mse": Weighted(2.0, mse_term()), "contrast": Weighted(0.5, contrast_on_views)}
+    descended, total, parts = Objective(terms).bind(x, mask).descent(x_hat, NO_CODES, rngs(3, 4))
+    square, factors = x_hat.square().mean(dim=(1, 2, 3)), torch.cat([torch.rand(1, generator=r) for r in rngs(3, 4)])
+    assert torch.equal(parts["contrast"], square) and not parts["contrast"].requires_grad  # a score keeps no graph
+    torch.testing.assert_close(total, 2.0 * parts["mse"] + 0.5 * square)
+    torch.testing.assert_close(descended, 2.0 * parts["mse"] + 0.5 * factors.square() * square)
+    (gradient,) = torch.autograd.grad(descended.sum(), x_hat)
+    expected = 2.0 * masked_mse(x_hat, x, mask) + 0.5 * factors.square() * square
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), x_hat)[0])
+
+
+def test_without_generators_the_sum_is_descended():
+    x_hat = pictures(2, 8).requires_grad_()
+    terms = {"contrast": Weighted(0.5, contrast_on_views)}
+    bound = Objective(terms).bind(pictures(2, 8, seed=1), square_hole(2, 8))
+    descended, total, parts = bound.descent(x_hat, NO_CODES, None)
+    assert torch.equal(descended, total) and torch.equal(total, 0.5 * parts["contrast"]) and total.requires_grad
+    assert torch.equal(bound(x_hat, NO_CODES)[0], total)
+
+
+def test_networks_are_those_that_the_terms_name():
+    named = lambda name: Weighted(1.0, mse_term(), network=name)  # noqa: E731
+    terms = {"a": named("guide"), "b": named(""), "c": named("own"), "d": named("guide")}
+    assert Objective(terms).networks == ("guide", "own")
 
 
 def test_a_registered_term_is_known_by_its_name_and_options(monkeypatch):

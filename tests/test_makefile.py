@@ -101,7 +101,10 @@ def bare(folder):
     return script
 
 
-@pytest.mark.parametrize("target", ["all", "test", "check", "inpaint", "env", "train-faces64", "train-percept"])
+TRAININGS = ["train-attributes", "train-clip", "train-faces64", "train-percept"]
+
+
+@pytest.mark.parametrize("target", ["all", "test", "check", "inpaint", "env", *TRAININGS])
 def test_a_python_without_the_packages_is_one_sentence(tmp_path, target):
     shutil.copy(ROOT / "Makefile", tmp_path)
     write(tmp_path, "good", notebook())
@@ -112,7 +115,7 @@ def test_a_python_without_the_packages_is_one_sentence(tmp_path, target):
         assert "Error" not in done.stderr.replace("Error 1", "")
 
 
-@pytest.mark.parametrize("target", ["train-faces64", "train-percept"])
+@pytest.mark.parametrize("target", TRAININGS)
 def test_training_asks_for_its_data(tmp_path, target):
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = make(tmp_path, target)
@@ -125,6 +128,14 @@ def test_training_of_faces_is_scored_exported_and_takes_more_options(tmp_path):
     planned = make(tmp_path, "-n", "train-faces64", "DATA=d", "MINUTES=2", "ARGS=--batch 8").stdout
     assert '-m inpaintlib.train.faces64 --data "d" --out runs/faces64 --minutes "2"' in planned
     assert "--kid --export faces64 --batch 8\n" in planned
+
+
+@pytest.mark.parametrize("kind", ["attributes", "clip"])
+def test_training_of_the_steering_networks_makes_both_and_takes_more_options(tmp_path, kind):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    planned = make(tmp_path, "-n", f"train-{kind}", "DATA=d", "ARGS=--steps 9").stdout
+    for role in ("guide", "judge"):
+        assert f'-m inpaintlib.train.{kind} {kind}-{role} --data "d" --out runs/steer --steps 9\n' in planned
 
 
 def test_inpaint_passes_its_switches_on(tmp_path):
@@ -154,7 +165,7 @@ def test_the_real_project_uses_no_undefined_variable():
 
 def test_help_is_the_default_and_lists_the_targets():
     said = make(ROOT).stdout
-    for target in ("all", "test", "env", "inpaint", "clean", "lint", "lock", "train-faces64", "report-NAME"):
+    for target in ("all", "test", "env", "inpaint", "clean", "lint", "lock", *TRAININGS, "report-NAME"):
         assert f"  {target} " in said
 
 

@@ -20,14 +20,14 @@ import pandas as pd
 import pytest
 import torch
 
-from inpaintlib import params, runner
+from inpaintlib import losses, params, prompting, runner
 from inpaintlib.images import read_image, write_image
 from inpaintlib.invert import Search
 from inpaintlib.masks import write_mask
 from inpaintlib.metrics import REGIONS
 from inpaintlib.study import project_root
 
-from .tiny import pictures
+from .tiny import pictures, tiny_classifier
 
 ROOT = project_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -121,7 +121,7 @@ def test_imports_stand_in_the_first_code_cell_alone_and_are_used(path):
 @every_notebook
 def test_the_last_cell_is_the_provenance_with_every_network(path):
     source = "\n".join(cell.source for cell in code(path)[:-1])
-    last = code(path)[-1].source
+    last = re.sub(r"\s", "", code(path)[-1].source)
     assert last.startswith("run.provenance(checksums(")
     for network in ("generator", "discriminator", "lpips_network"):
         assert (f"p.{network}" in last) == (network in params.MODELS[path.stem].model_fields)
@@ -151,10 +151,21 @@ def test_every_parameter_is_used(path):
         source += "\n" + inspect.getsource(getattr(import_module(f"inpaintlib.{module}"), function))
     used = set(re.findall(r"\bp\.(\w+)", source)) | {"profile", "seed"}  # study.begin takes these two
     if used & {"terms", "objective"}:
-        used |= set(params.OBJECTIVE_KEYS)
+        used |= set(params.FIDELITY)
     if "search" in used:
         used |= {field.name for field in dataclasses.fields(Search)}
-    assert set(params.MODELS[path.stem].model_fields) <= used
+    model = params.MODELS[path.stem]
+    assert set(model.model_fields) <= used | used_by_methods(model, used)
+
+
+def used_by_methods(model: type[params.Params], called: set[str]) -> set[str]:
+    """The keys that a model's own methods read, of those called: by name, or by how they begin."""
+    called = called | {"wishes"} if "objective" in called else called
+    own = [vars(m) for m in model.__mro__ if m.__module__ == params.__name__]
+    source = "".join(inspect.getsource(m[name]) for m in own for name in called & set(m) if inspect.isfunction(m[name]))
+    beginnings = tuple(re.findall(r'"(\w+_)"', source)) + (("classifier_", "clip_") if "wishes" in called else ())
+    begun = {key for key in model.model_fields if beginnings and key.startswith(beginnings)}
+    return set(re.findall(r"self\.(\w+)", source)) | begun
 
 
 # Runs -------------------------------------------------------------------------------------------------
@@ -182,16 +193,19 @@ def project(tmp_path_factory):
     hole[..., 30:50, 20:40] = 1.0
     write_mask(folder / "mask.png", hole)
     own = {"image": "photo.png", "mask": "mask.png", "out": "reports/best.png"}
+    wished = own | {"profile": "wishes", "attributes": "+Smiling,-Bald", "prompt": "a smiling woman"}
+    wished["out"] = "reports/wished.png"
     runs = [("mse_lpips", "smoke", {}), ("inpaint", "smoke", own), ("generator", "smoke", {}),
-            ("naive_mse", "smoke", {}), ("mse_lpips", "again", {"profile": "again"})]  # fmt: skip
+            ("classifier", "smoke", {}), ("naive_mse", "smoke", {}), ("mse_lpips", "again", {"profile": "again"}),
+            ("clip", "smoke", {}), ("inpaint", "wishes", wished)]  # fmt: skip
 
     spawn = multiprocessing.get_context("spawn")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("INPAINTLIB_ROOT", folder), ("PYTHONPATH", ROOT), ("OMP_NUM_THREADS", 1)):
             patch.setenv(name, str(value))
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            others = [pool.submit(execute, folder, *job) for job in runs[3:]]
-            for job in runs[:3]:
+            others = [pool.submit(execute, folder, *job) for job in runs[4:]]
+            for job in runs[:4]:
                 execute(folder, *job)
             for other in others:
                 other.result()
@@ -295,6 +309,71 @@ def test_inpaint_fills_the_hole_and_keeps_the_rest(project):
     assert sorted(scores["seed"]) == [0, 1] and scores["objective"].is_monotonic_increasing
     assert np.isfinite(scores).all(axis=None)
     assert "The best sample is in `reports/best.png`." in said(project, "inpaint")
+
+
+def test_wishes_are_judged_beside_every_sample(project):
+    scores = table(project, "inpaint-scores", "wishes")
+    assert list(scores.columns[-3:]) == ["+Smiling", "-Bald", "prompt"]
+    assert scores["+Smiling"].between(0, 1).all() and scores["-Bald"].between(0, 1).all()
+    assert scores["prompt"].between(-2, 2).all() and len(scores) == 2
+    weights = table(project, "inpaint-provenance", "wishes").query("part == 'weights'")["name"]
+    assert {"attributes-guide", "attributes-judge", "clip-guide", "clip-judge"} <= set(weights)
+    assert (project / "reports" / "wished.png").is_file()
+
+
+@pytest.mark.parametrize("stem", ["classifier", "clip"])
+def test_steered_reports_pair_every_wish_with_the_search_without_it(project, stem):
+    p = params.MODELS[stem].from_mapping(params.load(ROOT / f"params/smoke/{stem}.yaml"))
+    success, costs = table(project, f"{stem}-success"), table(project, f"{stem}-costs")
+    observers = {"judge", "clip_judge", "guide"} | ({"guide_clip"} if stem == "clip" else set())
+    assert set(success["observer"]) == observers and (success["n"] == p.faces).all()
+    assert np.allclose(success["mean"], success["after"] - success["before"], atol=1e-5)
+    assert (success["low"] <= success["mean"]).all() and (success["mean"] <= success["high"]).all()
+    assert set(costs["metric"]) == {"known_mse", "realism", "drift"} and np.isfinite(costs["mean"]).all()
+    names = success["method"].drop_duplicates().tolist()
+    assert len([n for n in names if "weight" in n]) == len(p.weights)
+    assert len([n for n in names if "phases" in n]) == 2
+    faces = table(project, f"{stem}-faces")
+    assert len(faces) == len(names) * p.faces
+    networks = table(project, f"{stem}-networks")
+    assert networks["balanced_accuracy"].dropna().between(0, 1).all() and networks["network"].nunique() == 2
+    assert table(project, f"{stem}-naturalness")["images"].iloc[0] == "no wish"
+
+
+def test_the_classifier_report_decides_claim_c3_from_the_judges_rates(project):
+    faces, claims = table(project, "classifier-faces"), project / "reports/smoke/claims"
+    p = params.Classifier.from_mapping(params.load(ROOT / "params/smoke/classifier.yaml"))
+    names = [prompting.parse_case(case).name for case in p.cases()]
+    rows = faces[faces["method"].isin(names)]
+    claim = json.loads((claims / "classifier-C3.json").read_text())
+    assert claim["effect"] == pytest.approx((rows["judge_after"] - rows["judge_before"]).mean(), abs=1e-5)
+    assert {f.name for f in claims.glob("classifier-*")} == {
+        f"classifier-{c}.json" for c in ("C3", "C3-margin", "C3-soft")
+    }
+
+
+def test_the_clip_report_leaves_c4_undecided_and_names_unknown_words(project):
+    claim = json.loads((project / "reports/smoke/claims/clip-C4.json").read_text())
+    assert claim["verdict"] == "undecided" and "undecided" in said(project, "clip")
+    prompts = table(project, "clip-prompts").set_index("prompt")
+    assert prompts.loc["A woman with purple lipstick", "unknown words"] == "purple"
+    assert prompts["readable"].sum() == len(prompts) - 1
+
+
+@pytest.mark.parametrize("stem", ["classifier", "clip"])
+def test_the_embedded_grids_fit_their_budget(stem, monkeypatch):
+    """At most 8,000 image-steps a notebook; jobs are counted, nothing is searched."""
+    monkeypatch.setattr(losses, "load_classifier", lambda name: tiny_classifier())
+    monkeypatch.setattr(losses, "load_clip", lambda name: None)
+    monkeypatch.setattr(losses, "clip_term", lambda *args, **options: losses.mse_term())
+    p = params.MODELS[stem].from_mapping(params.load(ROOT / f"params/embedded/{stem}.yaml"))
+    options = {"cases": p.cases(), "contrast": p.contrast, "weights": p.weights, "views": p.views}
+    how = (p.search(), p.two_phases())
+    if stem == "classifier":
+        jobs = prompting.classifier_jobs(p.terms(), p.classifier(), *how, **options)
+    else:
+        jobs = prompting.clip_jobs(p.terms(), p.clip(), p.classifier(), *how, **options)
+    assert 4000 <= prompting.image_steps(jobs, p.faces) <= 8000
 
 
 def test_two_runs_give_the_same_tables_bit_for_bit(project):

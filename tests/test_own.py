@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from inpaintlib.invert import Search, replay
 from inpaintlib.losses import Objective, Weighted, mse_term
 from inpaintlib.masks import write_mask
 
-from .tiny import pictures, tiny_generator, tiny_percept
+from .tiny import pictures, tiny_classifier, tiny_clip, tiny_generator, tiny_percept
 
 R = 16
 HEIGHT, WIDTH = 97, 131
@@ -50,6 +51,8 @@ def solved(generator):
     problem = own.prepare(PHOTO, HOLE, size=R)
     return problem, own.search(generator, problem, SETTINGS)
 
+
+NOTHING = pd.DataFrame(index=range(4))  # what the judges say without a wish
 
 # The problem at two sizes -----------------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ def test_the_hole_shows_the_part_of_the_image_that_lies_there(crop):
 
 def test_columns_show_target_and_every_sample(solved):
     problem, record = solved
-    columns = own.columns(problem, record)
+    columns = own.columns(problem, record, NOTHING)
     assert list(columns) == ["target", *(f"seed {seed}" for seed in record.seeds)]
     assert torch.equal(columns["target"][0], problem.target[0])
     assert torch.equal(columns[f"seed {record.seeds[1]}"], torch.stack([record.image[1], record.composite[1]]))
@@ -231,7 +234,7 @@ def test_scores_are_of_the_known_pixels_alone(generator, solved):
 def test_the_reading_holds_the_computed_numbers(solved):
     problem, record = solved
     judge = tiny_percept()
-    text = own.reading(problem, record, judge, "out/best.png")
+    text = own.reading(problem, record, judge, NOTHING, "out/best.png")
     share = 31 * 23 / (HEIGHT * WIDTH)
     assert f"The mask hides {share:.1%} of the picture. The best sample is in `out/best.png`." in text
     x = record.composite.clamp(-1, 1)
@@ -244,10 +247,57 @@ def test_the_reading_holds_the_computed_numbers(solved):
 def test_one_sample_has_no_distance(generator):
     problem = own.prepare(PHOTO, HOLE, size=R)
     one = SimpleNamespace(**{**vars(SETTINGS), "samples": 1})
-    text = own.reading(problem, own.search(generator, problem, one), tiny_percept(), "a.png")
+    text = own.reading(problem, own.search(generator, problem, one), tiny_percept(), NOTHING, "a.png")
     assert "apart" not in text
 
 
 def test_tied_samples_keep_their_order(solved):
     _, record = solved
     assert own.sorted_by_loss(replace(record, loss=torch.zeros(4))).seeds == record.seeds
+
+
+# Wishes -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judges(monkeypatch):
+    """Tiny networks under the judges' names, and no other."""
+    classifier, clip = tiny_classifier(), tiny_clip()
+    monkeypatch.setattr(own, "load_classifier", {"attributes-judge": classifier}.__getitem__)
+    monkeypatch.setattr(own, "load_clip", {"clip-judge": clip}.__getitem__)
+    return classifier, clip
+
+
+def test_without_a_wish_nothing_is_judged(solved):
+    table = own.wish_scores(solved[1], "", "")
+    assert table.shape == (4, 0)
+
+
+def test_an_unwanted_attribute_counts_by_its_absence(solved, judges):
+    record = solved[1]
+    table = own.wish_scores(record, "+Smiling,-Young", "")
+    probability = torch.sigmoid(judges[0](record.composite.clamp(-1, 1)))
+    assert np.allclose(table["+Smiling"], probability[:, 31], rtol=1e-5)
+    assert np.allclose(table["-Young"], 1 - probability[:, 39], rtol=1e-5)
+
+
+def test_a_prompt_is_judged_against_saying_nothing(solved, judges):
+    record, clip = solved[1], judges[1]
+    near = clip.embed_images(record.composite.clamp(-1, 1))
+    expected = near @ clip.embed_texts(["a smiling woman"])[0] - near @ clip.embed_texts(own.neutral()).mean(0)
+    assert np.allclose(own.wish_scores(record, "", "a smiling woman")["prompt"], expected, atol=1e-5)
+
+
+def test_a_prompt_that_the_judge_cannot_read_is_left_out(solved, judges):
+    assert own.wish_scores(solved[1], "", "a purple unicorn").empty
+    assert own.readable("a smiling woman") and not own.readable("a purple unicorn")
+
+
+def test_titles_and_reading_tell_what_the_judges_see(solved):
+    problem, record = solved
+    judged = pd.DataFrame({"+Smiling": [0.25, 0.5, 0.75, 1.0], "prompt": [0.5, 0.5, -0.5, -0.5]})
+    titles = list(own.columns(problem, record, judged))
+    assert titles[1] == f"seed {record.seeds[0]}, +Smiling 0.25, prompt 0.50"
+    text = own.reading(problem, record, tiny_percept(), judged, "a.png")
+    assert "probability of +Smiling is 0.25 for the best sample and 0.62 on average" in text
+    assert "as a difference of cosines, is 0.50 for the best sample and 0.00 on average" in text

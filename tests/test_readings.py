@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 
 from inpaintlib import readings
+from inpaintlib.captions import vocabulary
+from inpaintlib.clip import MiniClip
 from inpaintlib.metrics import Interval
+
+from .tiny import OPEN_CLIP, tiny_percept
 
 
 def scores(rows: dict[tuple[str, str], tuple[float, float]]) -> pd.DataFrame:
@@ -162,3 +166,64 @@ def test_lpips_says_where_a_gain_comes_from_and_explains_no_gain_that_is_not_the
     for effect in (Interval(0.05, -0.01, 0.11), Interval(-0.05, -0.06, -0.04)):
         other = readings.lpips(fitted(**known), DIFFERENCES, *NAMES, effect)
         assert "the gain" not in other and "criterion" not in other and all(number in other for number in numbers)
+
+
+# Wishes -----------------------------------------------------------------------------------------------
+
+
+def success(after: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    """method -> success after steering in the judge's and in the guide's eyes; both see 0.25 before."""
+    rows = [(m, o, 8, 0.25, v, v - 0.25, v - 0.35, v - 0.15)
+            for m, pair in after.items() for o, v in zip(("judge", "guide"), pair, strict=True)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["method", "observer", "n", "before", "after", "mean", "low", "high"])
+
+
+COSTS = pd.DataFrame(
+    [("a", "known_mse", 8, 0.01, 0.02, 0.01, 0.0, 0.02), ("a", "realism", 8, 1.0, -1.0, -2.0, -3.0, -1.0),
+     ("a", "drift", 8, 0.05, 0.125, 0.125, 0.1, 0.2)],
+    columns=["method", "metric", "n", "before", "after", "mean", "low", "high"],
+)  # fmt: skip
+DRIFTS = pd.DataFrame(
+    [("a", "Male", -0.5), ("a", "Young", 0.25), ("b", "Bald", 0.9)], columns=["method", "attribute", "change"]
+)
+NATURAL = pd.DataFrame([("no wish", 8, 0.1, 0.0, 0.2)], columns=["images", "n", "kid", "low", "high"])
+
+
+@pytest.mark.parametrize(("guide", "said"), [(0.75, "the guide was not fooled"), (1.0, "seen by the fooled guide")])
+def test_steering_tells_gain_fooling_cost_and_drift(guide, said):
+    table = success({"a": (0.75, guide), "b": (0.25, 0.3)})
+    text = readings.steering(table, COSTS, DRIFTS, NATURAL, ["a"], "b", "guide")
+    assert "25% of the faces without the wish, 75% with it, a paired gain of +0.50 (+0.40 to +0.60" in text
+    assert "the interval lies above 0" in text and said in text
+    assert "*b* (the contrast" in text and "the interval contains 0" in text
+    assert "from 0.0100 without a wish to 0.0200" in text and "from 1.00 to -1.00" in text
+    assert "moves by 0.125 on average" in text and "`Male` by -0.50 with *a*" in text and "Bald" not in text
+    assert "no wish 0.100 (0.000 to 0.200)" in text
+
+
+def test_variants_are_told_against_the_plain_search():
+    rows = [(m, i, e + i / 1000) for m, e in (("a", 0.01), ("a (soft)", 0.03)) for i in range(8)]
+    table = pd.DataFrame(rows, columns=["method", "item", "known_mse_after"])
+    text = readings.variants(table, success({"a": (0.5, 1), "a (soft)": (0.75, 1)}), "a", ["a (soft)"], resamples=100)
+    assert "* *a*: 50% success." in text and "* *a (soft)*: 75% success; known-pixel error +0.0200" in text
+
+
+def test_networks_tell_their_means_beside_chance():
+    rows = [("j", "Smiling", 500, 250, 250, 0.9, 0.8), ("j", "Young", 500, 100, 100, 0.7, 0.6),
+            ("j", "Bald", 500, 2, 2, 0.0, 0.0)]  # fmt: skip
+    columns = ["network", "attribute", "faces", "with", "minority", "balanced_accuracy", "average_precision"]
+    text = readings.networks(pd.DataFrame(rows, columns=columns))
+    assert "`j`: balanced accuracy 0.8 " in text and "(chance 0.350)" in text and "over 2 attributes" in text
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_a_small_clip_leaves_the_claim_undecided_and_says_what_would_decide_it(shipped):
+    text = readings.generic(Interval(0.1, -0.1, 0.3), "clip-guide", shipped)
+    assert "+0.10 (-0.10 to +0.30)" in text
+    assert ("*undecided*" in text and "ViT-B-16/openai" in text) == shipped
+
+
+def test_the_vocabulary_is_told_word_by_word():
+    text = readings.vocabulary(MiniClip(OPEN_CLIP, vocabulary()), "clip-guide")
+    assert all(word in text for word in ("smiling", "glasses", "not", "without")) and str(len(vocabulary())) in text
+    assert "no list" in readings.vocabulary(tiny_percept(), "ViT-B-16/openai")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import nbformat
 import pytest
@@ -44,7 +45,7 @@ def test_the_python_blocks_run_one_after_the_other():
 def test_the_targets_of_make_exist(command):
     targets = {name for line in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.M) for name in line.split()}
     targets |= {f"report-{stem}" for stem in params.MODELS if stem != "inpaint"}
-    words = [word for word in command.split()[1:] if not word.startswith("-") and "=" not in word]
+    words = [word for word in shlex.split(command)[1:] if not word.startswith("-") and "=" not in word]
     assert len(words) == 1 and words[0] in targets
     for variable in re.findall(r"\b([A-Z]+)=", command):
         assert re.search(rf"^{variable} :?=|\$\({variable}\)|\$\$\{{{variable}", MAKEFILE, flags=re.M), variable

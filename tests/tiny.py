@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from inpaintlib.attributes import AttributeNetwork
+from inpaintlib.clip import MiniClip
 from inpaintlib.features import Percept, PlainBackbone
 from inpaintlib.stylegan2 import Generator
 
@@ -38,6 +40,36 @@ def tiny_generator(resolution: int = 16, *, seed: int = 0, **options) -> Generat
 
 def tiny_percept(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> Percept:
     return Percept("tiny", frozen(seeded(lambda: PlainBackbone((4, 6), (1, 1)), seed)).to(dtype))
+
+
+def tiny_classifier(*, seed: int = 0, dtype: torch.dtype = torch.float32, size: int = 16) -> AttributeNetwork:
+    """Returns a frozen classifier of CelebA's attributes whose weights are large enough to tell images apart."""
+    options = {"img_size": size, "patch_size": size // 2, "embed_dim": 16, "depth": 1, "num_heads": 2}
+
+    def build() -> AttributeNetwork:
+        network = AttributeNetwork("vit_tiny_patch16_224", options=options, size=size)
+        for p in network.parameters():
+            p.data.normal_(std=0.3)
+        network.slope.uniform_(0.5, 2.0)
+        network.offset.normal_()
+        network.prior.uniform_(0.1, 0.9)
+        return network
+
+    return frozen(seeded(build, seed)).to(dtype)
+
+
+#: What the tiny CLIP model reads: the words of captions that state nothing, and a few more.
+WORDS = ["a", "an", "face", "hat", "image", "man", "not", "of", "person", "photo", "picture", "portrait", "smiling",
+         "the", "this", "is", "wearing", "with", "without", "woman"]  # fmt: skip
+OPEN_CLIP = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16},
+    "text_cfg": {"context_length": 8, "width": 16, "heads": 2, "layers": 1, "no_causal_mask": True},
+}
+
+
+def tiny_clip(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> MiniClip:
+    return frozen(seeded(lambda: MiniClip(OPEN_CLIP, WORDS), seed)).to(dtype)
 
 
 def pictures(n: int, size: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

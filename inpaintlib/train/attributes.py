@@ -13,8 +13,6 @@ import argparse
 import dataclasses
 import json
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,16 +24,14 @@ from ..attributes import SHIPPED, AttributeNetwork
 from ..checks import InpaintError, check_integer, check_number
 from ..data import Labelled, load_celeba
 from ..images import from_levels
-from ..machine import short_hardware
 from ..metrics import mean_interval
-from ..weights import save_weights
-from .faces import augmented, half, one_cycle, split
+from . import cli
+from .faces import augmented, finished, half, one_cycle, split
 
 __all__ = ["Settings", "calibrate", "evaluate", "main", "train"]
 
 ARCHITECTURES = {
-    "attributes-guide": ("vit_tiny_patch16_224", {"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4,
-                                                  "num_heads": 4}),
+    "attributes-guide": ("xcit_nano_12_p8_224", {"img_size": 64, "depth": 4}),
     "attributes-judge": ("resnet10t", {}),
 }  # fmt: skip
 MINORITY = 25  # fewer faces than these on one side: the attribute is listed and left out of means
@@ -94,7 +90,7 @@ def train(model: AttributeNetwork, faces: Labelled, settings: Settings, *, devic
             average.update_parameters(model)
             if step % 250 == 0 or step == settings.steps - 1:
                 report(f"step {step}  loss {loss.item():.4f}")
-    return average.module.eval()
+    return finished(average)
 
 
 @torch.no_grad()
@@ -147,8 +143,8 @@ def scores(
     for a, name in enumerate(names):
         y, decided, rank = labels[:, a].numpy(), (evidence[:, a] > 0).numpy(), logits[:, a].numpy()
         minority = int(min(y.sum(), (~y).sum()))
-        row = {"attribute": name, "faces": len(y), "with": int(y.sum()), "minority": minority,
-               "majority_accuracy": float(max(y.mean(), 1 - y.mean())), "accuracy": float((decided == y).mean())}  # fmt: skip
+        row = {"attribute": name, "faces": len(y), "with": int(y.sum()), "minority": minority}
+        row |= {"majority_accuracy": float(max(y.mean(), 1 - y.mean())), "accuracy": float((decided == y).mean())}
         if minority >= 2:
             sides = [np.flatnonzero(y), np.flatnonzero(~y)]
             rng = np.random.default_rng(a)
@@ -188,22 +184,27 @@ def evaluate(model: AttributeNetwork, faces: Labelled, *, device: str = "cpu") -
     return {"attributes": rows, "means": means(rows), "calibration_error": float(torch.stack(gaps).sum())}
 
 
-def _network(args: argparse.Namespace, names: tuple[str, ...]) -> AttributeNetwork:
-    architecture, options = ARCHITECTURES[args.name]
-    size, mean, std = 64, (0.5,) * 3, (0.5,) * 3
-    if args.architecture:
-        import timm
+def _architecture(args: argparse.Namespace) -> dict:
+    """The arguments of the network: the shipped architecture, or the one asked for with timm's preprocessing."""
+    if args.pretrained and not args.architecture:
+        raise InpaintError("--pretrained needs --architecture: timm has no weights of the shipped architectures")
+    if not args.architecture:
+        architecture, options = ARCHITECTURES[args.name]
+        return {"architecture": architecture, "options": options}
+    import timm
 
-        architecture, options = args.architecture, {}
-        facts = timm.get_pretrained_cfg(architecture)
-        if facts is None:
-            raise InpaintError(f"--architecture must be one that timm knows; got {architecture!r}")
-        size, mean, std = facts.input_size[-1], facts.mean, facts.std
+    facts = timm.get_pretrained_cfg(args.architecture)
+    if facts is None:
+        raise InpaintError(f"--architecture must be one that timm knows; got {args.architecture!r}")
+    return {"architecture": args.architecture, "size": facts.input_size[-1], "mean": facts.mean, "std": facts.std}
+
+
+def _network(args: argparse.Namespace, arguments: dict, names: tuple[str, ...]) -> AttributeNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(args.seed)
-        model = AttributeNetwork(architecture, options=options, attributes=names, size=size, mean=mean, std=std)
+        model = AttributeNetwork(**arguments, attributes=names)
     if args.pretrained:
-        model.network.load_state_dict(_pretrained(architecture, len(names)))
+        model.network.load_state_dict(_pretrained(args.architecture, len(names)))
     return model
 
 
@@ -220,33 +221,21 @@ def _pretrained(architecture: str, outputs: int) -> dict[str, Tensor]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m inpaintlib.train.attributes", description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=SHIPPED)
-    parser.add_argument("--data", type=Path, required=True, help="folder with CelebA (inpaintlib.data)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.safetensors")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = cli.parser("attributes", __doc__, SHIPPED, "CelebA", Settings)
     parser.add_argument("--architecture", help="a timm architecture instead of the shipped one")
     parser.add_argument("--pretrained", action="store_true", help="start from timm's weights of --architecture")
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    args = parser.parse_args(argv)
-    started = time.perf_counter()
-    report = lambda line: print(line, flush=True)  # noqa: E731
-    try:
-        settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
-        faces, held_out = half(load_celeba(args.data), args.name), load_celeba(args.data, "val")
-        training, kept = split(faces, settings.calibration)
-        model = train(_network(args, faces.names), training, settings, device=args.device, report=report)
-        calibrate(model, kept, faces.labels.float().mean(0), device=args.device)
-        found = evaluate(model, held_out, device=args.device)
-        facts = {"settings": json.dumps(dataclasses.asdict(settings)), "scores": json.dumps(found),
-                 "hardware": short_hardware(), "seconds": f"{time.perf_counter() - started:.0f}"}  # fmt: skip
-        save_weights(args.out / f"{args.name}.safetensors", model, **facts)
-        report(json.dumps(found["means"]))
-    except InpaintError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return cli.run(parser.parse_args(argv), Settings, _work)
+
+
+def _work(args: argparse.Namespace, settings: Settings) -> tuple[AttributeNetwork, dict[str, str]]:
+    arguments = _architecture(args)
+    faces, held_out = half(load_celeba(args.data), args.name), load_celeba(args.data, "val")
+    training, kept = split(faces, settings.calibration)
+    model = train(_network(args, arguments, faces.names), training, settings, device=args.device, report=cli.say)
+    calibrate(model, kept, faces.labels.float().mean(0), device=args.device)
+    found = evaluate(model, held_out, device=args.device)
+    cli.say(json.dumps(found["means"]))
+    return model, {"scores": json.dumps(found), "start": "timm's weights" if args.pretrained else "random weights"}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Ships trained weights: copies them into the package, records their checksum, writes their model card.
 
-``python -m inpaintlib.train.card runs/faces64/faces64.safetensors ... --data FOLDER`` after a training.
-Every number of a card is computed here or was stored in the weights by the training.
+``python -m inpaintlib.train.card runs/faces64/faces64.safetensors ... --data FOLDER`` after a training. The folder
+of CelebA is for a generator's card: its numbers are computed here, those of other cards were stored by the training.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ..checks import InpaintError
@@ -23,6 +21,7 @@ from ..files import write_atomically
 from ..images import from_levels, sheet, write_image
 from ..metrics import Interval, kid
 from ..weights import MODELS, checksum, load_generator, load_weights, shipped_names
+from . import cards
 
 __all__ = ["main", "nearest", "ship"]
 
@@ -61,30 +60,9 @@ def nearest(samples: Tensor, training: Tensor, *, batch: int = 500) -> Tensor:
     return best / flat.shape[1] ** 0.5
 
 
-def _facts(name: str) -> dict[str, str]:
-    with safe_open(MODELS / f"{name}.safetensors", framework="pt") as f:
-        return {**f.metadata(), "bytes": str((MODELS / f"{name}.safetensors").stat().st_size)}
-
-
-def _lines(rows: Mapping[str, object]) -> str:
-    return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-
-
-def _hardware(facts: Mapping[str, str]) -> str:
-    return f"{facts.get('hardware', 'not recorded')}, {float(facts['seconds']) / 60:.0f} minutes"
-
-
-TERMS = """## Data and terms
-
-{data}
-The data are for non-commercial research only and are not part of this package; neither is any image
-decoded from them. These weights were trained on them and are shared for **non-commercial research**
-under the terms of `LICENSE-WEIGHTS.md`. Do not use them to identify, depict or judge people."""
-
-
 def generator_card(name: str, data: Path) -> str:
     """Returns the card of a generator and its discriminator; writes its sheet of samples."""
-    facts = _facts(name)
+    facts = cards.facts_of(name)
     generator, train, held_out = load_generator(name), load_celeba(data).images, load_celeba(data, "val").images
     faces = generated_faces(generator, SAMPLES, seed=0)
     write_image(MODELS / f"{name}-samples.png", sheet(faces[:64], 8))
@@ -108,7 +86,7 @@ def generator_card(name: str, data: Path) -> str:
         "SHA-256": f"`{shipped_names()[name]}`, `{shipped_names()[f'{name}-discriminator']}`",
         "generator": f"`{facts['config']}`", "training": f"`{facts['settings']}`",
         "adaptive augmentation": ada,
-        "images seen": f"{seen:,}", "hardware, time": _hardware(facts),
+        "images seen": f"{seen:,}", "hardware, time": cards.hardware(facts),
     }  # fmt: skip
     quality = {k: f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for k, v in scores.items()}
     text = f"""# {name}
@@ -118,7 +96,7 @@ non-saturating loss, lazy R1 and x-flips (`make train-faces64`). `{name}-samples
 
 | | |
 |---|---|
-{_lines(rows)}
+{cards.lines(rows)}
 
 ## Quality
 
@@ -128,13 +106,13 @@ published Inception KID.
 
 | | KID |
 |---|---|
-{_lines(quality)}
+{cards.lines(quality)}
 
 Does it copy? Root-mean-square distance to the nearest of the {len(train):,} training faces or its mirror image, on
 [-1, 1]: 64 samples {near.min():.3f} at least, {near.median():.3f} in the median; 64 held-out faces
 {between.min():.3f} and {between.median():.3f}. Samples much nearer than held-out faces are would be copies.
 
-{TERMS.format(data="Trained on 9,000 aligned CelebA faces (000001 to 009000), centred square, 64 px.")}
+{cards.TERMS.format(data="Trained on 9,000 aligned CelebA faces (000001 to 009000), centred square, 64 px.")}
 
 ## Limits
 
@@ -144,32 +122,8 @@ distorted{"; as a preview all are blurry, which more training mends" if preview 
     return text
 
 
-def percept_card(name: str) -> str:
-    """Returns the card of a feature network."""
-    facts = _facts(name)
-    scores, settings = json.loads(facts["scores"]), json.loads(facts["settings"])
-    part = "even" if name == "percept-guide" else "odd"
-    role = "for objectives, never for tables" if name == "percept-guide" else "for tables, never for objectives"
-    rows = {
-        "role": role, "SHA-256": f"`{shipped_names()[name]}`; float16", "network": f"`{facts['config']}`",
-        "training": f"`{json.dumps(settings)}`", "hardware, time": _hardware(facts),
-        "CIFAR-10 test accuracy": f"{scores['cifar10_accuracy']:.3f} (majority {scores['cifar10_majority']:.3f})",
-        "CelebA attributes, mean accuracy on 500 held-out faces":
-            f"{scores['attribute_accuracy']:.3f} (majority {scores['attribute_majority']:.3f})",
-    }  # fmt: skip
-    data = f"Trained on the {part}-numbered images of CIFAR-10's training set and of 9,000 CelebA faces."
-    return f"""# {name}
-
-A small feature network for LPIPS and KID, trained as a classifier of CIFAR-10's classes and CelebA's attributes at
-once (`inpaintlib.train.percept`). Guide and judge differ in architecture and share no training image. LPIPS on it
-uses uniform layer weights: it is **not calibrated on human judgements**, and its values compare only with each other.
-
-| | |
-|---|---|
-{_lines(rows)}
-
-{TERMS.format(data=data)}
-"""
+def _is_generator(path: Path) -> bool:
+    return cards.kind(path.stem) == "generator"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -178,13 +132,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder with CelebA, for a generator's card")
     args = parser.parse_args(argv)
     try:
-        if args.data is None and not all(path.stem.startswith("percept-") for path in args.weights):
+        if args.data is None and any(map(_is_generator, args.weights)):
             raise InpaintError("--data must name the folder with CelebA for the card of a generator; it is not given")
+        for path in args.weights:
+            cards.check(path)
         names = [ship(path) for path in args.weights]
         for name in names:
             if name.endswith("-discriminator"):
                 continue
-            text = percept_card(name) if name.startswith("percept-") else generator_card(name, args.data)
+            own = cards.CARDS.get(cards.kind(name))
+            text = own(name) if own else generator_card(name, args.data)
             write_atomically(MODELS / f"{name}.md", text.encode())
             print(f"shipped {name}")
     except InpaintError as error:

@@ -18,9 +18,7 @@ import dataclasses
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,14 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..captions import PHRASES, Caption, opposites, vocabulary, write
-from ..checks import InpaintError, check_integer, check_number
+from ..checks import check_integer, check_number
 from ..clip import SHIPPED, Clip, MiniClip
 from ..data import Labelled, load_celeba
 from ..images import from_levels
-from ..machine import short_hardware
-from ..weights import MODELS, save_weights
+from ..weights import MODELS
+from . import cli
 from .attributes import scores
-from .faces import augmented, half, one_cycle
+from .faces import augmented, finished, half, one_cycle
 
 __all__ = ["Settings", "evaluate", "main", "pair_loss", "train"]
 
@@ -116,7 +114,7 @@ def train(model: Clip, faces: Labelled, settings: Settings, *, device: str = "cp
         if step % 250 == 0 or step == settings.steps - 1:
             right = float(((logits + model.model.logit_bias > 0) == true).float().mean())
             report(f"step {step}  loss {loss.item():.4f}  pairs right {right:.3f}")
-    return average.module.eval()
+    return finished(average)
 
 
 @torch.no_grad()
@@ -138,30 +136,17 @@ def _network(name: str, seed: int) -> MiniClip:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m inpaintlib.train.clip", description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=SHIPPED)
-    parser.add_argument("--data", type=Path, required=True, help="folder with CelebA (inpaintlib.data)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.safetensors")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    args = parser.parse_args(argv)
-    started = time.perf_counter()
-    report = lambda line: print(line, flush=True)  # noqa: E731
-    try:
-        settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
-        faces, held_out = half(load_celeba(args.data), args.name), load_celeba(args.data, "val")
-        model = train(_network(args.name, settings.seed), faces, settings, device=args.device, report=report)
-        found = evaluate(model, held_out, device=args.device)
-        facts = {"settings": json.dumps(dataclasses.asdict(settings)), "scores": json.dumps(found),
-                 "hardware": short_hardware(), "seconds": f"{time.perf_counter() - started:.0f}"}  # fmt: skip
-        save_weights(args.out / f"{args.name}.safetensors", model, **facts)
-        for row in found["attributes"]:
-            report(f"{row['attribute']}: balanced accuracy {row.get('balanced_accuracy', float('nan')):.3f}")
-    except InpaintError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parser = cli.parser("clip", __doc__, SHIPPED, "CelebA", Settings)
+    return cli.run(parser.parse_args(argv), Settings, _work)
+
+
+def _work(args: argparse.Namespace, settings: Settings) -> tuple[MiniClip, dict[str, str]]:
+    faces, held_out = half(load_celeba(args.data), args.name), load_celeba(args.data, "val")
+    model = train(_network(args.name, settings.seed), faces, settings, device=args.device, report=cli.say)
+    found = evaluate(model, held_out, device=args.device)
+    for row in found["attributes"]:
+        cli.say(f"{row['attribute']}: balanced accuracy {row.get('balanced_accuracy', float('nan')):.3f}")
+    return model, {"scores": json.dumps(found)}
 
 
 if __name__ == "__main__":

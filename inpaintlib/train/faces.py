@@ -11,9 +11,20 @@ from ..data import Labelled
 from ..images import from_levels
 from ..views import draw, warp
 
-__all__ = ["augmented", "half", "one_cycle", "split"]
+__all__ = ["augmented", "finished", "half", "one_cycle", "role", "split"]
 
 ROLES = ("guide", "judge")
+
+
+def role(name: str) -> str:
+    """Returns whether a network is a ``"guide"`` or a ``"judge"``.
+
+    Raises InpaintError if its name ends in neither.
+    """
+    found = name.rpartition("-")[2]
+    if found not in ROLES:
+        raise InpaintError(f"name must end in -guide or -judge, which tells its half of the images; got {name!r}")
+    return found
 
 
 def half(data: Labelled, name: str) -> Labelled:
@@ -21,10 +32,7 @@ def half(data: Labelled, name: str) -> Labelled:
 
     Raises InpaintError if the name ends in neither.
     """
-    role = name.rpartition("-")[2]
-    if role not in ROLES:
-        raise InpaintError(f"name must end in -guide or -judge, which tells its half of the images; got {name!r}")
-    part = slice(ROLES.index(role), None, 2)
+    part = slice(ROLES.index(role(name)), None, 2)
     return Labelled(data.images[part], data.labels[part], data.names)
 
 
@@ -72,3 +80,11 @@ def one_cycle(model: torch.nn.Module, *, learning_rate: float, weight_decay: flo
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay), use_buffers=True
     )
     return optimiser, schedule, average
+
+
+def finished(average: torch.optim.swa_utils.AveragedModel) -> torch.nn.Module:
+    """Returns the averaged network in evaluation mode, ready to be stored."""
+    for name, counter in average.module.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            counter.zero_()  # serves nothing once trained, and after 65,504 steps no float16 holds it
+    return average.module.eval()

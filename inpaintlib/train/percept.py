@@ -13,23 +13,20 @@ import copy
 import dataclasses
 import json
 import sys
-import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..checks import InpaintError, check_integer, check_number
+from ..checks import check_integer, check_number
 from ..data import Labelled, load_celeba, load_cifar10
 from ..features import SHIPPED
 from ..images import from_levels
-from ..machine import short_hardware
-from ..weights import save_weights
+from . import cli
 from .faces import half
 
-__all__ = ["Settings", "half", "main", "train"]
+__all__ = ["Settings", "main", "train"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,30 +147,17 @@ def evaluate(model: _Classifier, objects: Labelled, faces: Labelled, *, device: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m inpaintlib.train.percept", description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=sorted(SHIPPED))
-    parser.add_argument("--data", type=Path, required=True, help="folder with CelebA and CIFAR-10 (inpaintlib.data)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.safetensors")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    args = parser.parse_args(argv)
-    started = time.perf_counter()
-    try:
-        settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
-        objects, faces = half(load_cifar10(args.data), args.name), half(load_celeba(args.data), args.name)
-        held_out = load_cifar10(args.data, "test"), load_celeba(args.data, "val")
-        report = lambda line: print(line, flush=True)  # noqa: E731
-        model = train(args.name, objects, faces, settings, device=args.device, report=report)
-        scores = evaluate(model, *held_out, device=args.device)
-        facts = {"settings": json.dumps(dataclasses.asdict(settings)), "scores": json.dumps(scores),
-                 "hardware": short_hardware(), "seconds": f"{time.perf_counter() - started:.0f}"}  # fmt: skip
-        save_weights(args.out / f"{args.name}.safetensors", fold(model.body), **facts)
-        report(json.dumps(scores))
-    except InpaintError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parser = cli.parser("percept", __doc__, SHIPPED, "CelebA and CIFAR-10", Settings)
+    return cli.run(parser.parse_args(argv), Settings, _work)
+
+
+def _work(args: argparse.Namespace, settings: Settings) -> tuple[nn.Module, dict[str, str]]:
+    objects, faces = half(load_cifar10(args.data), args.name), half(load_celeba(args.data), args.name)
+    held_out = load_cifar10(args.data, "test"), load_celeba(args.data, "val")
+    model = train(args.name, objects, faces, settings, device=args.device, report=cli.say)
+    scores = evaluate(model, *held_out, device=args.device)
+    cli.say(json.dumps(scores))
+    return fold(model.body), {"scores": json.dumps(scores)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,343 @@
+"""Judges what steering has done, by networks that did not steer: success, fooling, drift, cost, naturalness.
+
+Success of a wish: the judge's evidence for the attribute has the wished sign (see :mod:`inpaintlib.attributes`).
+Chance is what the filling without a wish reaches, for a face that smiles anyway needs no steering: all numbers are
+paired with it, face by face. Where the guide, which was climbed, sees more success than the judge, it was fooled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .attributes import AttributeNetwork, Wish, load_classifier
+from .captions import opposites
+from .checks import InpaintError
+from .clip import Clip, load_clip
+from .experiments import generated_faces, verdict
+from .features import Percept, load_percept
+from .invert import Inversion
+from .losses import Objective, masked_mse
+from .metrics import Interval, kid, mean_interval
+from .probes import logits as discriminator_logits
+from .prompting import Case, Job, variant, without
+from .stylegan2 import Discriminator, Generator
+from .weights import checksums, load_discriminator, load_weights, shipped_names
+
+__all__ = [
+    "Judges",
+    "check_apart",
+    "clip_margin",
+    "costs",
+    "drift",
+    "gain",
+    "judge",
+    "load_judges",
+    "naturalness",
+    "network_scores",
+    "readable",
+    "saved",
+    "success",
+    "weight_sweep",
+]
+
+
+class Judges(NamedTuple):
+    """The networks that tables are made with; none of them steers."""
+
+    attributes: AttributeNetwork
+    clip: Clip
+    percept: Percept
+    discriminator: Discriminator
+
+
+MINORITY = 25  # fewer faces on one side: an attribute's score is left out of means
+JUDGES = ("attributes-judge", "clip-judge", "percept-judge")
+
+
+def check_apart(objectives: Sequence[Objective], judges: Sequence[str]) -> None:
+    """Raises InpaintError if an objective reads a network that judges, be it under another name."""
+    used = {name for objective in objectives for name in objective.networks}
+    marks = checksums(*used, *judges)
+    for name in sorted(used):
+        for other in judges:
+            if name == other or (marks[name] == marks[other] and marks[name].startswith("sha256:")):
+                raise InpaintError(f"nothing may be judged by what it optimised; {name} steers and {other} judges")
+
+
+def load_judges(objectives: Sequence[Objective], discriminator: str) -> Judges:
+    """Returns the shipped judges and a discriminator.
+
+    Raises InpaintError if an objective reads one of them.
+    """
+    check_apart(objectives, (*JUDGES, discriminator))
+    return Judges(load_classifier(JUDGES[0]), load_clip(JUDGES[1]), load_percept(JUDGES[2]),
+                  load_discriminator(discriminator))  # fmt: skip
+
+
+@torch.no_grad()
+def _evidence(network: AttributeNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and evidence, both (N, A)."""
+    logits = network(images.clamp(-1, 1))
+    return torch.sigmoid(logits), network.evidence(logits)
+
+
+def _fulfilled(network: AttributeNetwork, evidence: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
+    """Which faces fulfil every wish, bool (N,)."""
+    done = [(evidence[:, network.index(w.attribute)] > 0) == w.wanted for w in wishes]
+    return torch.stack(done).all(dim=0).numpy()
+
+
+@torch.no_grad()
+def clip_margin(clip: Clip, images: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
+    """Returns how much nearer each image is to captions that say the wishes than to those that deny them, (N,).
+
+    The smallest over the wishes, in cosine; above 0 the model sees them all fulfilled.
+    """
+    pictures = clip.embed_images(images.clamp(-1, 1))
+    margins = []
+    for w in wishes:
+        say, deny = opposites(w.attribute)
+        unit = lambda texts: F.normalize(clip.embed_texts(texts).mean(0), dim=0)  # noqa: E731
+        margins.append((pictures @ (unit(say) - unit(deny))) * (1.0 if w.wanted else -1.0))
+    return torch.stack(margins).amin(dim=0).numpy()
+
+
+def judge(records: Mapping[str, Inversion], jobs: Mapping[str, Job], target: Tensor, masks: Mapping[str, Tensor],
+          judges: Judges, *, guide: AttributeNetwork | None = None,
+          guide_clip: Clip | None = None) -> pd.DataFrame:  # fmt: skip
+    """Returns a row a job with a wish and a face.
+
+    Columns: method, item, then before and after steering ``judge``, ``clip_judge`` and, if given, ``guide`` and
+    ``guide_clip`` (1 = every wish fulfilled), ``known_mse`` of G(w) and ``realism`` (the discriminator's logit of the
+    composite by itself); ``drift``, the mean change of the judge's probability over all other attributes, and
+    ``drift_before``, that of inpainting without a wish against the target.
+    """
+    tables, at_target = [], _evidence(judges.attributes, target)[0]
+    looks = {name: _looks(records[name], job, target, masks, judges) for name, job in jobs.items() if not job.wishes}
+    for name, job in jobs.items():
+        if not job.wishes:
+            continue
+        plain = records[without(job.part)]
+        before, after = looks[without(job.part)], _looks(records[name], job, target, masks, judges)
+        columns = {"item": range(len(target))}
+        others = [i for i, a in enumerate(judges.attributes.attributes) if a not in {w.attribute for w in job.wishes}]
+        for suffix, look, record in (("_before", before, plain), ("_after", after, records[name])):
+            columns |= {f"judge{suffix}": _fulfilled(judges.attributes, look["evidence"], job.wishes).astype(int)}
+            columns |= {f"clip_judge{suffix}": (clip_margin(judges.clip, record.composite, job.wishes) > 0).astype(int)}
+            if guide is not None:
+                evidence = _evidence(guide, record.composite)[1]
+                columns |= {f"guide{suffix}": _fulfilled(guide, evidence, job.wishes).astype(int)}
+            if guide_clip is not None:
+                margin = clip_margin(guide_clip, record.composite, job.wishes)
+                columns |= {f"guide_clip{suffix}": (margin > 0).astype(int)}
+            columns |= {f"{k}{suffix}": look[k] for k in ("known_mse", "realism")}
+        change = lambda a, b, others=others: (a - b)[:, others].abs().mean(dim=1).numpy()  # noqa: E731
+        columns |= {"drift": change(after["probability"], before["probability"]),
+                    "drift_before": change(before["probability"], at_target)}  # fmt: skip
+        table = pd.DataFrame(columns)
+        table.insert(0, "method", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _looks(record: Inversion, job: Job, target: Tensor, masks: Mapping[str, Tensor], judges: Judges) -> dict:
+    probability, evidence = _evidence(judges.attributes, record.composite)
+    with torch.no_grad():
+        known = masked_mse(record.image.clamp(-1, 1), target, masks[job.part])
+    realism = discriminator_logits(judges.discriminator, record.composite.clamp(-1, 1))
+    return {"probability": probability, "evidence": evidence, "known_mse": known.double().numpy(),
+            "realism": realism.double().numpy()}  # fmt: skip
+
+
+def success(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
+    """Returns success rates before and after and their paired difference with a 95 % bootstrap interval.
+
+    Args:
+        table: of :func:`judge`.
+
+    Returns:
+        A row a method and observer; columns method, observer, n, before, after, mean (the difference), low, high.
+    """
+    rows = []
+    for method, group in table.groupby("method", sort=False):
+        for observer in ("judge", "clip_judge", "guide", "guide_clip"):
+            if f"{observer}_after" in group:
+                before, after = group[f"{observer}_before"], group[f"{observer}_after"]
+                gain = mean_interval((after - before).to_numpy(dtype=float), resamples=resamples)
+                rows.append((method, observer, len(group), before.mean(), after.mean(), *gain))
+    return pd.DataFrame(rows, columns=["method", "observer", "n", "before", "after", "mean", "low", "high"])
+
+
+def costs(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
+    """Returns what steering costs, paired with the filling without a wish; columns method, metric, n, before, after,
+    mean (after - before; of drift the drift itself, beside that of inpainting at all), low, high.
+    """
+    rows = []
+    for method, group in table.groupby("method", sort=False):
+        for metric in ("known_mse", "realism"):
+            before, after = group[f"{metric}_before"], group[f"{metric}_after"]
+            change = mean_interval((after - before).to_numpy(), resamples=resamples)
+            rows.append((method, metric, len(group), before.mean(), after.mean(), *change))
+        moved = mean_interval(group["drift"].to_numpy(), resamples=resamples)
+        rows.append((method, "drift", len(group), group["drift_before"].mean(), group["drift"].mean(), *moved))
+    return pd.DataFrame(rows, columns=["method", "metric", "n", "before", "after", "mean", "low", "high"])
+
+
+def drift(records: Mapping[str, Inversion], jobs: Mapping[str, Job], network: AttributeNetwork, *,
+          most: int = 4) -> pd.DataFrame:  # fmt: skip
+    """Returns, for every job with a wish, the unwished attributes that moved most in the judge's eyes.
+
+    Columns method, attribute, change: of the mean probability, against the filling without a wish.
+    """
+    rows = []
+    mean = {name: _evidence(network, record.composite)[0].mean(dim=0) for name, record in records.items()}
+    for name, job in jobs.items():
+        wished = {w.attribute for w in job.wishes}
+        if wished:
+            change = mean[name] - mean[without(job.part)]
+            moved = [(a, float(c)) for a, c in zip(network.attributes, change, strict=True) if a not in wished]
+            rows += [(name, *pair) for pair in sorted(moved, key=lambda pair: -abs(pair[1]))[:most]]
+    return pd.DataFrame(rows, columns=["method", "attribute", "change"])
+
+
+def naturalness(groups: Mapping[str, Sequence[Tensor]], generator: Generator, judge: Percept, *, reference: int,
+                seed: int) -> pd.DataFrame:  # fmt: skip
+    """Returns KID of pooled images against generated faces, columns images, n, kid, low, high.
+
+    Args:
+        groups: name -> images, each (N, 3, R, R); every group is pooled.
+        reference: number of other generated faces to compare with.
+    """
+    faces = generated_faces(generator, reference, seed=seed)
+    rows = []
+    for name, images in groups.items():
+        pooled = torch.cat(list(images)).clamp(-1, 1)
+        rows.append((name, len(pooled), *kid(pooled, faces, judge=judge, subset_size=min(len(pooled), reference) // 2)))
+    return pd.DataFrame(rows, columns=["images", "n", "kid", "low", "high"])
+
+
+def readable(clip: Clip, prompts: Sequence[str]) -> pd.DataFrame:
+    """Returns which prompts a CLIP can read; columns prompt, readable, unknown words."""
+    rows = [(prompt, not clip.unknown(prompt), ", ".join(clip.unknown(prompt)) or "–") for prompt in prompts]
+    return pd.DataFrame(rows, columns=["prompt", "readable", "unknown words"]).drop_duplicates()
+
+
+def network_scores(names: Sequence[str]) -> pd.DataFrame:
+    """Returns what networks scored on faces that they had not seen, as their training recorded it in their files.
+
+    Columns network, attribute, faces, with, minority, majority_accuracy, accuracy, and balanced_accuracy and
+    average_precision with ``_low`` and ``_high`` ends of their 95 % intervals (NaN with fewer than 2 minority faces).
+    A file without such a record (another's) has no rows. Chance: balanced accuracy 0.5, average precision with / faces.
+    """
+    tables = []
+    for name in names:
+        record = json.loads(load_weights(name)[1].get("scores", "{}")) if name in shipped_names() else {}
+        if rows := record.get("attributes"):
+            tables.append(pd.DataFrame(rows))
+            tables[-1].insert(0, "network", name)
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_attribute(scores: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of :func:`network_scores` for reading: a row an attribute, cells with intervals."""
+    first = scores.drop_duplicates("attribute")
+    chance = first["with"] / first["faces"]
+    having = first["with"].astype(str) + " / " + first["faces"].astype(str)
+    wide = pd.DataFrame({"attribute": first["attribute"], "with it, of all": having})
+    wide["accuracy of the majority"] = first["majority_accuracy"].map("{:.2f}".format)
+    keys = {"balanced_accuracy": "balanced accuracy", "average_precision": "average precision"}
+    for key, title in keys.items():
+        for network, rows in scores.groupby("network", sort=False):
+            cells = [_cell(row, key) for row in rows.to_dict("records")]
+            short = network.rpartition("-")[2]
+            wide[f"{title}, {short}"] = wide["attribute"].map(dict(zip(rows["attribute"], cells, strict=True)))
+    wide["precision by chance"] = chance.map("{:.2f}".format)
+    return wide.reset_index(drop=True)
+
+
+def _cell(row: Mapping[str, object], key: str) -> str:
+    if row["minority"] < MINORITY:
+        return f"({row['minority']} faces)"
+    return f"{row[key]:.2f} [{row[f'{key}_low']:.2f}, {row[f'{key}_high']:.2f}]"
+
+
+def mean_score(scores: pd.DataFrame, network: str, key: str) -> Interval:
+    """Returns the mean over the attributes that count, with an interval over them; ``key`` as a column's name."""
+    rows = scores[(scores["network"] == network) & (scores["minority"] >= MINORITY)]
+    return mean_interval(rows[key])
+
+
+def weight_sweep(table: pd.DataFrame, methods: Mapping[float, str], *, observers: Mapping[str, str],
+                 resamples: int) -> pd.DataFrame:  # fmt: skip
+    """Returns success and costs against the weight for :func:`~inpaintlib.figures.sweep`.
+
+    Args:
+        table: of :func:`judge`.
+        methods: weight -> its method.
+        observers: observer -> the name of its line.
+    """
+    rows = []
+    panels = {f"{observer}_after": ("success", line) for observer, line in observers.items()}
+    panels |= {"known_mse_after": ("known_mse", "G(w)"), "drift": ("drift", "other attributes")}
+    for weight, method in methods.items():
+        group = table[table["method"] == method]
+        for column, (panel, line) in panels.items():
+            value = mean_interval(group[column].to_numpy(dtype=float), resamples=resamples)
+            rows.append((weight, panel, line, *value))
+    return pd.DataFrame(rows, columns=["weight", "panel", "line", "mean", "low", "high"])
+
+
+def gain(table: pd.DataFrame, methods: Sequence[str], observer: str, *, resamples: int) -> Interval:
+    """Returns the paired gain of success over several methods with a 95 % bootstrap interval over the faces."""
+    part = table[table["method"].isin(methods)]
+    per_face = (part[f"{observer}_after"] - part[f"{observer}_before"]).groupby(part["item"]).mean()
+    return mean_interval(per_face.to_numpy(dtype=float), resamples=resamples)
+
+
+def saved(table: pd.DataFrame, a: str, b: str, column: str, *, resamples: int) -> Interval:
+    """Returns the paired difference ``a - b`` of two methods in a column, with its 95 % bootstrap interval."""
+    wide = table.pivot(index="item", columns="method", values=column)
+    return mean_interval((wide[a] - wide[b]).to_numpy(dtype=float), resamples=resamples)
+
+
+C3 = (
+    "With a classifier it is easy to guide the generation (tested: the judged success of the wishes, where the hidden "
+    "part shows them, rises by at least {easy:.0%} of the faces)"
+)
+C3_FORM = "The {form} form improves on plain BCE (tested: less error on the known pixels, and no less judged success)"
+C4 = (
+    "Classifiers are rare, CLIP is more generic (tested: the same wishes by prompt succeed at least as often, less "
+    "{equal:.0%}, as by a classifier; only a CLIP that did not learn from these attributes can show it)"
+)
+
+
+def form_verdicts(table: pd.DataFrame, case: Case, *, resamples: int) -> dict[str, tuple[Interval, str]]:
+    """Returns form -> what it saves of plain BCE's error on the known pixels, and the verdict on its improvement."""
+    found = {}
+    for form in ("margin", "soft"):
+        names = case.name, variant(case, form)
+        effect = saved(table, *names, "known_mse_after", resamples=resamples)
+        lost = saved(table, *names, "judge_after", resamples=resamples)
+        decided = verdict(effect)
+        found[form] = effect, "not supported" if decided == "supported" and lost.low > 0 else decided
+    return found
+
+
+def generic_verdict(table: pd.DataFrame, prompts: Sequence[str], classifiers: Sequence[str], *, equal: float,
+                    shipped: bool, resamples: int) -> tuple[Interval, str]:  # fmt: skip
+    """Returns judged success by prompt less that by classifier, paired, and the verdict on claim C4.
+
+    A shipped CLIP learnt from the attributes themselves: with it the claim is undecided.
+    """
+    wide = table.pivot(index="item", columns="method", values="judge_after")
+    per_face = wide[list(prompts)].mean(axis=1) - wide[list(classifiers)].mean(axis=1)
+    effect = mean_interval(per_face.to_numpy(dtype=float), resamples=resamples)
+    return effect, "undecided" if shipped else verdict(effect, least=-equal)
