@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import params, report, runner
+from . import judging, params, report, runner
 from .checks import InpaintError
 from .files import check_writable
 from .images import check_png, decode
@@ -54,8 +54,10 @@ def _inpaint(args: argparse.Namespace) -> None:
     hole = read_mask(args.mask, size=size, resize=values["resize_mask"], threshold=values["threshold_mask"])
     if (hidden := float(hole.mean())) > MOSTLY_HIDDEN:
         print(f"note: the mask hides {hidden:.0%} of the picture (white is the hole); is it inverted?", file=sys.stderr)
-    if args.attributes is not None or args.prompt is not None:
-        params.Inpaint.from_mapping(values).objective()
+    p = params.Inpaint.from_mapping(values)
+    p.search()
+    if p.wishes():
+        judging.check_apart([p.objective()], judging.JUDGES)
     check_writable(out)
     runner.run(notebook, args.params, folder / notebook.name, overrides)
     page = report.render(folder / notebook.name)

@@ -1,8 +1,8 @@
 """Attribute classifiers: frozen networks that say of a face which of CelebA's 40 attributes it has.
 
-``attributes-guide`` (a small vision transformer, XCiT of El-Nouby et al. 2021) is for objectives, ``attributes-judge`` (a residual network) for
-tables; they were trained on disjoint halves of the faces. Both are ``timm`` networks with two numbers an attribute
-on top, fitted on faces that the training did not see (Platt 1999):
+``attributes-guide`` (a small vision transformer, the XCiT of El-Nouby et al. 2021) is for objectives,
+``attributes-judge`` (a residual network) for tables; they were trained on disjoint halves of the faces. Both are
+``timm`` networks with two numbers an attribute on top, fitted on faces that the training did not see (Platt 1999):
 
     logit_a = slope_a * network_a(x) + offset_a              so that sigmoid(logit_a) is a probability
     p_a > prior_a                                            "has it": likelier than before looking
@@ -53,17 +53,21 @@ class AttributeNetwork(nn.Module):
         attributes: names of the outputs, in order.
         size: side in pixels of the images that the network reads; others are resized (differentiably).
         mean, std: of the network's input, for channels in [0, 1].
+        mirror: outside of training, average the network's logits over the image and its mirror image: twice the work,
+            and the same answer for both. For a judge, who is asked seldom.
 
     Raises InpaintError if timm does not know the architecture or its options.
     """
 
     def __init__(self, architecture: str, *, options: dict | None = None, attributes: Sequence[str] = CELEBA,
-                 size: int = 64, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3):  # fmt: skip
+                 size: int = 64, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3,
+                 mirror: bool = False):  # fmt: skip
         super().__init__()
         check_integer("size", size, low=1)
         self.config = {"architecture": architecture, "options": options or {}, "attributes": list(attributes),
-                       "size": size, "mean": list(mean), "std": list(std)}  # fmt: skip
-        self.attributes, self.size = tuple(attributes), size
+                       "size": size, "mean": list(mean), "std": list(std), "mirror": mirror}  # fmt: skip
+        self.source = ""  # the name or file that it was loaded from
+        self.attributes, self.size, self.mirror = tuple(attributes), size, mirror
         self.network = _timm(architecture, len(self.attributes), options or {})
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
@@ -75,7 +79,10 @@ class AttributeNetwork(nn.Module):
         """Returns the network's own logits, (N, A), before calibration, for x (N, 3, H, W) in [-1, 1]."""
         if x.shape[-2:] != (self.size, self.size):
             x = resize(x, self.size)
-        return self.network(((x + 1.0) / 2.0 - self.mean) / self.std)
+        x = ((x + 1.0) / 2.0 - self.mean) / self.std
+        if self.mirror and not self.training:
+            return self.network(torch.cat([x, x.flip(3)])).unflatten(0, (2, -1)).mean(dim=0)
+        return self.network(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns calibrated logits, (N, A), for images x (N, 3, H, W) in [-1, 1] of any size."""
@@ -145,9 +152,9 @@ def parse_wishes(text: str) -> tuple[Wish, ...]:
 @functools.lru_cache(maxsize=4)
 def _cached(source: str, stamp: int) -> AttributeNetwork:
     architecture, separator, path = source.partition(":")
-    if not separator:
-        return build(AttributeNetwork, source)
-    return _plain(architecture, path)
+    network = _plain(architecture, path) if separator else build(AttributeNetwork, source)
+    network.source = source
+    return network
 
 
 def load_classifier(name_or_path: str, *, device: torch.device | str = "cpu") -> AttributeNetwork:

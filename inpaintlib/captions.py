@@ -137,7 +137,7 @@ class Caption(NamedTuple):
 def _article(noun_phrase: str) -> str:
     if noun_phrase.endswith("someone"):
         return noun_phrase
-    return ("an " if noun_phrase[0] in "aeiou" and not noun_phrase.startswith("un") else "a ") + noun_phrase
+    return ("an " if noun_phrase[0] in "aeiou" else "a ") + noun_phrase
 
 
 def _sentence(template: str, before: Sequence[str], noun: str, after: Sequence[str], join: str) -> str:

@@ -1,8 +1,9 @@
 """CLIP: networks that place images and sentences in one space, where the cosine says how well they match.
 
-``clip-guide`` (CLIP's own residual network with attention pooling) is for objectives, ``clip-judge`` (another residual
-network, timm's) for tables: small ``open_clip`` models of ours, trained on disjoint halves of the faces with sentences that :mod:`inpaintlib.captions`
-writes. Their text towers know its few words only; a prompt with other words is refused, naming them.
+``clip-guide`` (the residual network of CLIP with attention pooling) is for objectives, ``clip-judge`` (a plain one of
+timm's) for tables: small ``open_clip`` models of ours, trained on disjoint halves of the faces with sentences that
+:mod:`inpaintlib.captions` writes. Their text towers know its few words only; a prompt with others is refused, naming
+them.
 
 Any pretrained model of open_clip is ``"ARCHITECTURE/TAG"`` (the study's is ``ViT-B-16/openai``), a state of one's
 own ``"ARCHITECTURE:FILE"``. Images are resized differentiably, with antialiasing, to the model's size and
@@ -47,6 +48,7 @@ class Clip(nn.Module):
                  mean: Sequence[float], std: Sequence[float]):  # fmt: skip
         super().__init__()
         self.model, self.read, self.size = model, read, size
+        self.source = ""  # the name or file that it was loaded from
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
@@ -135,10 +137,13 @@ def _build(config: Mapping) -> nn.Module:
 @functools.lru_cache(maxsize=4)
 def _cached(source: str, stamp: int) -> Clip:
     if ":" in source:
-        return _from_file(*source.split(":", 1))
-    if "/" in source and not Path(source).is_file() and Path(source).suffix != ".safetensors":
-        return _pretrained(*source.split("/", 1))
-    return build(MiniClip, source)
+        clip = _from_file(*source.split(":", 1))
+    elif "/" in source and not Path(source).is_file() and Path(source).suffix != ".safetensors":
+        clip = _pretrained(*source.split("/", 1))
+    else:
+        clip = build(MiniClip, source)
+    clip.source = source
+    return clip
 
 
 def load_clip(name_or_path: str, *, device: torch.device | str = "cpu") -> Clip:
@@ -170,7 +175,10 @@ def _pretrained(architecture: str, tag: str) -> Clip:
     # OpenAI's weights were trained with another activation; with the common one the results are wrong.
     quick = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False))
     try:
-        model = open_clip.create_model(architecture, pretrained=tag, force_quick_gelu=quick, require_pretrained=True)
+        with torch.random.fork_rng(devices=[]):
+            model = open_clip.create_model(
+                architecture, pretrained=tag, force_quick_gelu=quick, require_pretrained=True
+            )
     except (OSError, RuntimeError, ValueError) as error:
         reason = re.split(r"[\n]", str(error).strip())[0][:160]
         raise InpaintError(

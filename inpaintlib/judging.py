@@ -2,12 +2,12 @@
 
 Success of a wish: the judge's evidence for the attribute has the wished sign (see :mod:`inpaintlib.attributes`).
 Chance is what the filling without a wish reaches, for a face that smiles anyway needs no steering: all numbers are
-paired with it, face by face. Where the guide, which was climbed, sees more success than the judge, it was fooled.
+paired with it, face by face. Where the guide, which was climbed, gains more than the judge
+sees, it was fooled.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,11 +25,11 @@ from .experiments import generated_faces, verdict
 from .features import Percept, load_percept
 from .invert import Inversion
 from .losses import Objective, masked_mse
-from .metrics import Interval, kid, mean_interval
+from .metrics import Interval, kid, mean_interval, paired_difference
 from .probes import logits as discriminator_logits
 from .prompting import Case, Job, variant, without
 from .stylegan2 import Discriminator, Generator
-from .weights import checksums, load_discriminator, load_weights, shipped_names
+from .weights import checksums, load_discriminator
 
 __all__ = [
     "Judges",
@@ -37,12 +37,13 @@ __all__ = [
     "clip_margin",
     "costs",
     "drift",
+    "fooling",
+    "form_verdicts",
     "gain",
+    "generic_verdict",
     "judge",
     "load_judges",
     "naturalness",
-    "network_scores",
-    "readable",
     "saved",
     "success",
     "weight_sweep",
@@ -58,7 +59,6 @@ class Judges(NamedTuple):
     discriminator: Discriminator
 
 
-MINORITY = 25  # fewer faces on one side: an attribute's score is left out of means
 JUDGES = ("attributes-judge", "clip-judge", "percept-judge")
 
 
@@ -85,7 +85,7 @@ def load_judges(objectives: Sequence[Objective], discriminator: str) -> Judges:
 @torch.no_grad()
 def _evidence(network: AttributeNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities and evidence, both (N, A)."""
-    logits = network(images.clamp(-1, 1))
+    logits = network(images.cpu().clamp(-1, 1))
     return torch.sigmoid(logits), network.evidence(logits)
 
 
@@ -95,13 +95,20 @@ def _fulfilled(network: AttributeNetwork, evidence: Tensor, wishes: Sequence[Wis
     return torch.stack(done).all(dim=0).numpy()
 
 
+def _probability(network: AttributeNetwork, probability: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
+    """The least of the wishes' probabilities, (N,)."""
+    p = [probability[:, network.index(w.attribute)] if w.wanted else 1 - probability[:, network.index(w.attribute)]
+         for w in wishes]  # fmt: skip
+    return torch.stack(p).amin(dim=0).double().numpy()
+
+
 @torch.no_grad()
 def clip_margin(clip: Clip, images: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
     """Returns how much nearer each image is to captions that say the wishes than to those that deny them, (N,).
 
     The smallest over the wishes, in cosine; above 0 the model sees them all fulfilled.
     """
-    pictures = clip.embed_images(images.clamp(-1, 1))
+    pictures = clip.embed_images(images.cpu().clamp(-1, 1))
     margins = []
     for w in wishes:
         say, deny = opposites(w.attribute)
@@ -117,7 +124,8 @@ def judge(records: Mapping[str, Inversion], jobs: Mapping[str, Job], target: Ten
 
     Columns: method, item, then before and after steering ``judge``, ``clip_judge`` and, if given, ``guide`` and
     ``guide_clip`` (1 = every wish fulfilled), ``known_mse`` of G(w) and ``realism`` (the discriminator's logit of the
-    composite by itself); ``drift``, the mean change of the judge's probability over all other attributes, and
+    composite by itself) and ``wish``, the judge's probability that the wish is fulfilled (the least of several);
+    ``drift``, the mean change of the judge's probability over all other attributes, and
     ``drift_before``, that of inpainting without a wish against the target.
     """
     tables, at_target = [], _evidence(judges.attributes, target)[0]
@@ -139,6 +147,7 @@ def judge(records: Mapping[str, Inversion], jobs: Mapping[str, Job], target: Ten
                 margin = clip_margin(guide_clip, record.composite, job.wishes)
                 columns |= {f"guide_clip{suffix}": (margin > 0).astype(int)}
             columns |= {f"{k}{suffix}": look[k] for k in ("known_mse", "realism")}
+            columns |= {f"wish{suffix}": _probability(judges.attributes, look["probability"], job.wishes)}
         change = lambda a, b, others=others: (a - b)[:, others].abs().mean(dim=1).numpy()  # noqa: E731
         columns |= {"drift": change(after["probability"], before["probability"]),
                     "drift_before": change(before["probability"], at_target)}  # fmt: skip
@@ -151,8 +160,8 @@ def judge(records: Mapping[str, Inversion], jobs: Mapping[str, Job], target: Ten
 def _looks(record: Inversion, job: Job, target: Tensor, masks: Mapping[str, Tensor], judges: Judges) -> dict:
     probability, evidence = _evidence(judges.attributes, record.composite)
     with torch.no_grad():
-        known = masked_mse(record.image.clamp(-1, 1), target, masks[job.part])
-    realism = discriminator_logits(judges.discriminator, record.composite.clamp(-1, 1))
+        known = masked_mse(record.image.cpu().clamp(-1, 1), target.cpu(), masks[job.part])
+    realism = discriminator_logits(judges.discriminator, record.composite.cpu().clamp(-1, 1))
     return {"probability": probability, "evidence": evidence, "known_mse": known.double().numpy(),
             "realism": realism.double().numpy()}  # fmt: skip
 
@@ -171,23 +180,25 @@ def success(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
         for observer in ("judge", "clip_judge", "guide", "guide_clip"):
             if f"{observer}_after" in group:
                 before, after = group[f"{observer}_before"], group[f"{observer}_after"]
-                gain = mean_interval((after - before).to_numpy(dtype=float), resamples=resamples)
-                rows.append((method, observer, len(group), before.mean(), after.mean(), *gain))
+                change = _rate((after - before).to_numpy(), resamples=resamples)
+                rows.append((method, observer, len(group), before.mean(), after.mean(), *change))
     return pd.DataFrame(rows, columns=["method", "observer", "n", "before", "after", "mean", "low", "high"])
 
 
 def costs(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
-    """Returns what steering costs, paired with the filling without a wish; columns method, metric, n, before, after,
-    mean (after - before; of drift the drift itself, beside that of inpainting at all), low, high.
+    """Returns what else steering changes, paired with the filling without a wish.
+
+    Columns method, metric, n, before, after, mean (after - before), low, high. Metrics: ``wish``, the judge's
+    probability that the wish is fulfilled; ``known_mse``; ``realism``; ``drift`` (before: of inpainting
+    itself, from the target).
     """
     rows = []
     for method, group in table.groupby("method", sort=False):
-        for metric in ("known_mse", "realism"):
-            before, after = group[f"{metric}_before"], group[f"{metric}_after"]
-            change = mean_interval((after - before).to_numpy(), resamples=resamples)
+        for metric in ("wish", "known_mse", "realism", "drift"):
+            after = group["drift"] if metric == "drift" else group[f"{metric}_after"]
+            before = group[f"{metric}_before"]
+            change = paired_difference(after, before, resamples=resamples)
             rows.append((method, metric, len(group), before.mean(), after.mean(), *change))
-        moved = mean_interval(group["drift"].to_numpy(), resamples=resamples)
-        rows.append((method, "drift", len(group), group["drift_before"].mean(), group["drift"].mean(), *moved))
     return pd.DataFrame(rows, columns=["method", "metric", "n", "before", "after", "mean", "low", "high"])
 
 
@@ -210,69 +221,22 @@ def drift(records: Mapping[str, Inversion], jobs: Mapping[str, Job], network: At
 
 def naturalness(groups: Mapping[str, Sequence[Tensor]], generator: Generator, judge: Percept, *, reference: int,
                 seed: int) -> pd.DataFrame:  # fmt: skip
-    """Returns KID of pooled images against generated faces, columns images, n, kid, low, high.
+    """Returns KID against generated faces, columns images, n, sets, kid, low, high.
+
+    The sets of a group are scored one by one and their estimates and intervals' ends averaged: several fillings of one
+    face are no independent images, and pooled they would raise the distance by themselves.
 
     Args:
-        groups: name -> images, each (N, 3, R, R); every group is pooled.
+        groups: name -> sets of images, each (N, 3, R, R) of N different faces, N the same for all.
         reference: number of other generated faces to compare with.
     """
     faces = generated_faces(generator, reference, seed=seed)
     rows = []
-    for name, images in groups.items():
-        pooled = torch.cat(list(images)).clamp(-1, 1)
-        rows.append((name, len(pooled), *kid(pooled, faces, judge=judge, subset_size=min(len(pooled), reference) // 2)))
-    return pd.DataFrame(rows, columns=["images", "n", "kid", "low", "high"])
-
-
-def readable(clip: Clip, prompts: Sequence[str]) -> pd.DataFrame:
-    """Returns which prompts a CLIP can read; columns prompt, readable, unknown words."""
-    rows = [(prompt, not clip.unknown(prompt), ", ".join(clip.unknown(prompt)) or "–") for prompt in prompts]
-    return pd.DataFrame(rows, columns=["prompt", "readable", "unknown words"]).drop_duplicates()
-
-
-def network_scores(names: Sequence[str]) -> pd.DataFrame:
-    """Returns what networks scored on faces that they had not seen, as their training recorded it in their files.
-
-    Columns network, attribute, faces, with, minority, majority_accuracy, accuracy, and balanced_accuracy and
-    average_precision with ``_low`` and ``_high`` ends of their 95 % intervals (NaN with fewer than 2 minority faces).
-    A file without such a record (another's) has no rows. Chance: balanced accuracy 0.5, average precision with / faces.
-    """
-    tables = []
-    for name in names:
-        record = json.loads(load_weights(name)[1].get("scores", "{}")) if name in shipped_names() else {}
-        if rows := record.get("attributes"):
-            tables.append(pd.DataFrame(rows))
-            tables[-1].insert(0, "network", name)
-    return pd.concat(tables, ignore_index=True)
-
-
-def by_attribute(scores: pd.DataFrame) -> pd.DataFrame:
-    """Returns the table of :func:`network_scores` for reading: a row an attribute, cells with intervals."""
-    first = scores.drop_duplicates("attribute")
-    chance = first["with"] / first["faces"]
-    having = first["with"].astype(str) + " / " + first["faces"].astype(str)
-    wide = pd.DataFrame({"attribute": first["attribute"], "with it, of all": having})
-    wide["accuracy of the majority"] = first["majority_accuracy"].map("{:.2f}".format)
-    keys = {"balanced_accuracy": "balanced accuracy", "average_precision": "average precision"}
-    for key, title in keys.items():
-        for network, rows in scores.groupby("network", sort=False):
-            cells = [_cell(row, key) for row in rows.to_dict("records")]
-            short = network.rpartition("-")[2]
-            wide[f"{title}, {short}"] = wide["attribute"].map(dict(zip(rows["attribute"], cells, strict=True)))
-    wide["precision by chance"] = chance.map("{:.2f}".format)
-    return wide.reset_index(drop=True)
-
-
-def _cell(row: Mapping[str, object], key: str) -> str:
-    if row["minority"] < MINORITY:
-        return f"({row['minority']} faces)"
-    return f"{row[key]:.2f} [{row[f'{key}_low']:.2f}, {row[f'{key}_high']:.2f}]"
-
-
-def mean_score(scores: pd.DataFrame, network: str, key: str) -> Interval:
-    """Returns the mean over the attributes that count, with an interval over them; ``key`` as a column's name."""
-    rows = scores[(scores["network"] == network) & (scores["minority"] >= MINORITY)]
-    return mean_interval(rows[key])
+    for name, sets in groups.items():
+        size = min(len(sets[0]), reference) // 2
+        scores = [kid(images.clamp(-1, 1), faces, judge=judge, subset_size=size) for images in sets]
+        rows.append((name, len(sets[0]), len(sets), *np.mean(scores, axis=0)))
+    return pd.DataFrame(rows, columns=["images", "n", "sets", "kid", "low", "high"])
 
 
 def weight_sweep(table: pd.DataFrame, methods: Mapping[float, str], *, observers: Mapping[str, str],
@@ -295,49 +259,81 @@ def weight_sweep(table: pd.DataFrame, methods: Mapping[float, str], *, observers
     return pd.DataFrame(rows, columns=["weight", "panel", "line", "mean", "low", "high"])
 
 
+def _rate(values: np.ndarray, *, resamples: int) -> Interval:
+    """The mean of differences of rates with its 95 % bootstrap interval.
+
+    Where all faces agree a bootstrap has no width; then the rule of three serves (Hanley & Lippman-Hand 1983): what
+    was not seen once in n faces may still occur in 3 / n.
+    """
+    found = mean_interval(np.asarray(values, dtype=float), resamples=resamples)
+    if found.low < found.high:
+        return found
+    return Interval(found.value, found.value - 3 / len(values), found.value + 3 / len(values))
+
+
+def _gains(table: pd.DataFrame, methods: Sequence[str], observer: str) -> pd.Series:
+    """Each face's gain of success, averaged over methods."""
+    part = table[table["method"].isin(methods)]
+    return (part[f"{observer}_after"] - part[f"{observer}_before"]).groupby(part["item"]).mean()
+
+
 def gain(table: pd.DataFrame, methods: Sequence[str], observer: str, *, resamples: int) -> Interval:
     """Returns the paired gain of success over several methods with a 95 % bootstrap interval over the faces."""
-    part = table[table["method"].isin(methods)]
-    per_face = (part[f"{observer}_after"] - part[f"{observer}_before"]).groupby(part["item"]).mean()
-    return mean_interval(per_face.to_numpy(dtype=float), resamples=resamples)
+    return _rate(_gains(table, methods, observer).to_numpy(), resamples=resamples)
+
+
+def fooling(table: pd.DataFrame, methods: Sequence[str], guide: str, *, resamples: int) -> Interval:
+    """Returns how much more the climbed network gained than the judge, paired over the faces: above 0 it was fooled."""
+    more = _gains(table, methods, guide) - _gains(table, methods, "judge")
+    return _rate(more.to_numpy(), resamples=resamples)
 
 
 def saved(table: pd.DataFrame, a: str, b: str, column: str, *, resamples: int) -> Interval:
     """Returns the paired difference ``a - b`` of two methods in a column, with its 95 % bootstrap interval."""
     wide = table.pivot(index="item", columns="method", values=column)
-    return mean_interval((wide[a] - wide[b]).to_numpy(dtype=float), resamples=resamples)
+    return paired_difference(wide[a], wide[b], resamples=resamples)
 
 
 C3 = (
     "With a classifier it is easy to guide the generation (tested: the judged success of the wishes, where the hidden "
     "part shows them, rises by at least {easy:.0%} of the faces)"
 )
-C3_FORM = "The {form} form improves on plain BCE (tested: less error on the known pixels, and no less judged success)"
+C3_FORM = (
+    "The {form} form improves on plain BCE (tested: less error on the known pixels, and no loss of judged success "
+    "above {equal:.0%} of the faces)"
+)
 C4 = (
     "Classifiers are rare, CLIP is more generic (tested: the same wishes by prompt succeed at least as often, less "
     "{equal:.0%}, as by a classifier; only a CLIP that did not learn from these attributes can show it)"
 )
 
 
-def form_verdicts(table: pd.DataFrame, case: Case, *, resamples: int) -> dict[str, tuple[Interval, str]]:
-    """Returns form -> what it saves of plain BCE's error on the known pixels, and the verdict on its improvement."""
+def form_verdicts(table: pd.DataFrame, case: Case, *, equal: float,
+                  resamples: int) -> dict[str, tuple[Interval, str]]:  # fmt: skip
+    """Returns form -> what it saves of plain BCE's error on the known pixels, and the verdict on its improvement.
+
+    Supported: it saves error, and its loss of judged success is shown to be below ``equal``. Not supported: it saves
+    none, or its loss is shown to be above.
+    """
     found = {}
     for form in ("margin", "soft"):
-        names = case.name, variant(case, form)
-        effect = saved(table, *names, "known_mse_after", resamples=resamples)
-        lost = saved(table, *names, "judge_after", resamples=resamples)
+        wide = table.pivot(index="item", columns="method", values="judge_after")
+        effect = saved(table, case.name, variant(case, form), "known_mse_after", resamples=resamples)
+        lost = _rate((wide[case.name] - wide[variant(case, form)]).to_numpy(), resamples=resamples)
         decided = verdict(effect)
-        found[form] = effect, "not supported" if decided == "supported" and lost.low > 0 else decided
+        if decided == "supported" and lost.high > equal:
+            decided = "not supported" if lost.low > equal else "undecided"
+        found[form] = effect, decided
     return found
 
 
 def generic_verdict(table: pd.DataFrame, prompts: Sequence[str], classifiers: Sequence[str], *, equal: float,
-                    shipped: bool, resamples: int) -> tuple[Interval, str]:  # fmt: skip
+                    learnt: bool, resamples: int) -> tuple[Interval, str]:  # fmt: skip
     """Returns judged success by prompt less that by classifier, paired, and the verdict on claim C4.
 
-    A shipped CLIP learnt from the attributes themselves: with it the claim is undecided.
+    ``learnt``: the CLIP learnt from the attributes themselves; with such a one the claim is undecided.
     """
     wide = table.pivot(index="item", columns="method", values="judge_after")
     per_face = wide[list(prompts)].mean(axis=1) - wide[list(classifiers)].mean(axis=1)
-    effect = mean_interval(per_face.to_numpy(dtype=float), resamples=resamples)
-    return effect, "undecided" if shipped else verdict(effect, least=-equal)
+    effect = _rate(per_face.to_numpy(), resamples=resamples)
+    return effect, "undecided" if learnt else verdict(effect, least=-equal)

@@ -17,7 +17,8 @@ Terms that steer, ``classifier`` and ``clip``, are those of :mod:`inpaintlib.ste
 
 To add a term, write a function of (target, mask) that returns a function of (x_hat, ws), and put a
 constructor for it in :data:`TERMS`; the constructor's arguments are the term's options, ``NAME_OPTION`` in
-a flat mapping.
+a flat mapping. A term that steers has an attribute ``steers = True``, one that reads a network its name as ``network``
+(see :class:`~inpaintlib.terms.Weighted`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ __all__ = [
     "BoundObjective",
     "LPIPS_MODES",
     "Objective",
-    "STEERING",
     "TERMS",
     "Weighted",
     "lpips_term",
@@ -124,6 +124,7 @@ def lpips_term(percept: Percept, mode: str = "fill+features") -> Term:
 
         return value
 
+    bind.network = percept.name
     return bind
 
 
@@ -156,7 +157,7 @@ class Objective:
     @property
     def networks(self) -> tuple[str, ...]:
         """Names or files of the networks that its terms read: none of them may judge the result."""
-        return tuple(dict.fromkeys(w.network for w in self.terms.values() if w.network))
+        return tuple(dict.fromkeys(w.reads for w in self.terms.values() if w.reads))
 
     def bind(self, target: Tensor, mask: Tensor) -> BoundObjective:
         """Returns the objective of these targets and masks."""
@@ -186,7 +187,7 @@ class BoundObjective:
         """
         parts, extra = {}, 0.0
         for name, (weighted, term) in self.terms.items():
-            if weighted.steers and not steering:
+            if weighted.rests and not steering:
                 parts[name] = x_hat.new_full((len(x_hat),), float("nan"))
                 continue
             on_views = generators is not None and isinstance(term, OnViews)
@@ -195,7 +196,7 @@ class BoundObjective:
             _check_part(name, parts[name], len(x_hat))
             if on_views:
                 extra = extra + weighted.weight * (term.descended(x_hat, ws, generators) - parts[name])
-        active = [name for name, (w, _) in self.terms.items() if steering or not w.steers]
+        active = [name for name, (w, _) in self.terms.items() if steering or not w.rests]
         total = sum(self.terms[name][0].weight * parts[name] for name in active)
         if not active:
             total = x_hat.new_zeros(len(x_hat))
@@ -213,8 +214,6 @@ TERMS: dict[str, Callable[..., Term]] = {
         load_clip(network), prompt, form=form, reads=reads, views=views
     ),
 }
-#: Terms of a flat mapping that say what the hole should show.
-STEERING = ("classifier", "clip")
 
 
 def _options(term: str) -> dict[str, object]:
@@ -248,5 +247,5 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
             if missing := [o for o, value in options.items() if value is inspect.Parameter.empty]:
                 raise InpaintError(f"{name}_weight needs {name}_{missing[0]} beside it; there is none")
             network = str(options.get("network", ""))
-            terms[name] = Weighted(float(weight), build(**options), steers=name in STEERING, network=network)
+            terms[name] = Weighted(float(weight), build(**options), network=network)
     return Objective(terms)

@@ -30,7 +30,7 @@ from .losses import masked_lpips, masked_mse
 from .masks import read_mask, resize_mask
 from .stylegan2 import Generator
 
-__all__ = ["Problem", "columns", "completion", "prepare", "read", "readable", "reading", "scores", "search",
+__all__ = ["Problem", "columns", "completion", "prepare", "read", "reading", "scores", "search",
            "wish_scores", "write"]  # fmt: skip
 
 CROPS = ("square", "whole")
@@ -152,20 +152,11 @@ def wish_scores(record: Inversion, attributes: str, prompt: str) -> pd.DataFrame
             for wish in parse_wishes(attributes):
                 p = probability[:, judge.index(wish.attribute)]
                 table[str(wish)] = (p if wish.wanted else 1 - p).double().numpy()
-        if prompt and readable(prompt):
-            clip = load_clip("clip-judge")
+        clip = load_clip("clip-judge") if prompt else None
+        if clip is not None and not clip.unknown(prompt):
             pictures, goal, rest = clip.embed_images(images), clip.embed_texts([prompt]), clip.embed_texts(neutral())
             table["prompt"] = (pictures @ (goal.mean(0) - rest.mean(0))).double().numpy()
     return pd.DataFrame(table, index=range(len(images)))
-
-
-def readable(prompt: str) -> bool:
-    """Whether ``clip-judge`` knows every word of a prompt."""
-    try:
-        load_clip("clip-judge").embed_texts([prompt])
-    except InpaintError:
-        return False
-    return True
 
 
 def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
@@ -178,9 +169,9 @@ def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
     return pd.DataFrame({"seed": record.seeds, **{k: v.double().cpu().numpy() for k, v in values.items()}})
 
 
-def reading(problem: Problem, record: Inversion, judge: Percept, judged: pd.DataFrame, out: str) -> str:
+def reading(problem: Problem, record: Inversion, judge: Percept, judged: pd.DataFrame, prompt: str, out: str) -> str:
     """Returns the report's closing sentences: what was hidden, where the picture is, what the judges see of the wishes
-    (``judged``, of :func:`wish_scores`), how the samples differ.
+    (``judged``, of :func:`wish_scores`) or why they do not see the prompt, how the samples differ.
     """
     hidden = float(problem.hole.mean())
     text = f"The mask hides {hidden:.1%} of the picture. The best sample is in `{out}`."
@@ -188,6 +179,8 @@ def reading(problem: Problem, record: Inversion, judge: Percept, judged: pd.Data
         best, mean = judged[name].iloc[0], judged[name].mean()
         what = "nearness to the prompt, as a difference of cosines," if name == "prompt" else f"probability of {name}"
         text += f" The judge's {what} is {best:.2f} for the best sample and {mean:.2f} on average."
+    if prompt and (unknown := load_clip("clip-judge").unknown(prompt)):
+        text += f" The prompt is not judged: `clip-judge` does not know {', '.join(unknown)}."
     images = record.composite.cpu().clamp(-1, 1)
     if len(images) < 2:
         return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -91,8 +91,11 @@ class Inversion(Params):
 
     def search(self) -> Search:
         """Returns how to search; what is no parameter here keeps the default of ``invert.Search``."""
+        return self._search()
+
+    def _search(self, **change: Any) -> Search:
         known = {field.name for field in fields(Search)}
-        return Search(**{key: value for key, value in self if key in known})
+        return Search(**{key: value for key, value in self if key in known} | change)
 
 
 class Targets(Inversion):
@@ -163,23 +166,27 @@ class Steered(Inversion):
     frozen_layers: list[Annotated[int, Field(ge=0)]]
     classifier_weight: Positive
     classifier_network: Guide
-    classifier_epsilon: Weight
+    equal: Share  # what counts as no less success: the largest loss, as a share of the faces
     reference: Annotated[int, Field(ge=4)]  # other generated faces that naturalness is measured against
     resamples: Resamples
     shown: Count
 
     def search(self) -> Search:
         """Returns how to search in one phase."""
-        return replace(self.two_phases(), fit_steps=0, stay_weight=0.0, frozen_layers=())
+        return self._search(fit_steps=0, stay_weight=0.0, frozen_layers=())
 
     def two_phases(self) -> Search:
         """Returns how to search in two phases."""
-        return super().search()
+        return self._search()
 
     def cases(self) -> list[str]:
         """Returns the cases as ``prompting.parse_case`` reads them, "part|wishes"."""
         wishes = {"mouth": self.mouth_wishes, "eyes": self.eyes_wishes, "hair": self.hair_wishes}
         return [f"{part}|{wish}" for part, listed in wishes.items() for wish in listed]
+
+    def grid(self) -> dict[str, Any]:
+        """Returns what is searched for, as the keyword arguments of ``prompting.classifier_jobs`` and ``clip_jobs``."""
+        return {"cases": self.cases(), "contrast": self.contrast, "weights": self.weights, "views": self.views}
 
     def coverages(self) -> dict[str, float]:
         """Returns part of the face -> hidden fraction of the pixels."""
@@ -196,6 +203,7 @@ class Classifier(Steered):
     notebook = "classifier"
 
     easy: Share  # what counts as easy: the least rise of judged success
+    classifier_epsilon: Weight  # of the margin and soft forms
 
 
 class Clip(Steered):
@@ -210,7 +218,6 @@ class Clip(Steered):
     eyes_prompts: list[Name]
     hair_prompts: list[Name]
     slides: list[Name]  # the slides' prompts: can they be read?
-    equal: Share  # what counts as no less success than the classifier's
 
     @model_validator(mode="after")
     def _a_prompt_for_each_wish(self) -> Self:
@@ -271,9 +278,8 @@ class Inpaint(Inversion):
         return objective_from(self.terms() | self.wishes())
 
     def search(self) -> Search:
-        """Returns how to search; without a wish there is one phase."""
-        search = super().search()
-        return search if self.wishes() else replace(search, fit_steps=0, stay_weight=0.0)
+        """Returns how to search; without a wish there is one phase, whatever ``fit_steps`` says."""
+        return super().search() if self.wishes() else self._search(fit_steps=0, stay_weight=0.0)
 
 
 # The order is the reading order of the reports.

@@ -37,6 +37,7 @@ __all__ = [
     "search_all",
     "side_by_side",
     "variant",
+    "variant_gallery",
     "weight_name",
     "without",
 ]
@@ -129,6 +130,17 @@ def side_by_side(cases: Sequence[Case], records: Mapping[str, Inversion], shown:
     return {textwrap.fill(title, 15): images for title, images in columns.items()}
 
 
+def variant_gallery(case: Case, records: Mapping[str, Inversion], shown: int) -> dict[str, Tensor]:
+    """Returns title -> images (shown, 3, R, R): no wish, the case, and every variant of it."""
+    columns = {
+        without(case.part): records[without(case.part)].composite[:shown],
+        "as above": records[case.name].composite[:shown],
+    }
+    start = f"{case.name} ("
+    columns |= {n[len(start) : -1]: r.composite[:shown] for n, r in records.items() if n.startswith(start)}
+    return {textwrap.fill(title, 15): images for title, images in columns.items()}
+
+
 def image_steps(jobs: Mapping[str, Job], faces: int) -> int:
     """Returns what the searches cost: updates of one image, over all jobs."""
     return sum(job.method.search.steps * faces for job in jobs.values())
@@ -137,7 +149,13 @@ def image_steps(jobs: Mapping[str, Job], faces: int) -> int:
 def _cases(texts: Sequence[str], contrast: str) -> tuple[list[Case], list[Case]]:
     """The parsed cases, and the parsed contrast with them at the end."""
     cases = [parse_case(text) for text in texts]
-    return cases, [*cases, parse_case(contrast)]
+    every = [*cases, parse_case(contrast)]
+    names = [case.name for case in every]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InpaintError(
+            f"cases must differ in part, wish or prompt; {twice[0]!r} stands {names.count(twice[0])} times"
+        )
+    return cases, every
 
 
 def classifier_jobs(fidelity: Mapping[str, object], steering: Mapping[str, object], search: Search, two_phases: Search,

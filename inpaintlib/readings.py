@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .clip import Clip, MiniClip
-from .judging import MINORITY, mean_score, saved
+from .judging import saved
 from .metrics import Interval
+from .scoreboard import MINORITY, mean_score
 
 __all__ = ["deviation", "generic", "lpips", "naive_mse", "networks", "steering", "truncation", "variants", "vocabulary"]
 
@@ -140,7 +141,7 @@ def _why(scores: pd.DataFrame, alone: str, long: str, main: str, *, gain: bool) 
 
 
 def networks(scores: pd.DataFrame) -> str:
-    """Reading of :func:`inpaintlib.judging.network_scores`."""
+    """Reading of :func:`inpaintlib.scoreboard.network_scores`."""
     lines = []
     for network, rows in scores.groupby("network", sort=False):
         counted = rows[rows["minority"] >= MINORITY]
@@ -156,41 +157,61 @@ def networks(scores: pd.DataFrame) -> str:
 def vocabulary(clip: Clip, name: str) -> str:
     """Says which words a CLIP knows."""
     if not isinstance(clip, MiniClip):
-        return f"`{name}` reads letters and was trained on sentences of the web: there is no list of its words."
-    return f"`{name}` knows these {len(clip.numbers)} words: {', '.join(clip.numbers)}."
+        return f"`{name}` reads any word: it was trained on pictures and sentences of the web."
+    listed = ", ".join(clip.numbers)
+    return f"`{name}` is a small CLIP of ours and knows these {len(clip.numbers)} words and no others: {listed}."
 
 
 def steering(success: pd.DataFrame, costs: pd.DataFrame, drifts: pd.DataFrame, natural: pd.DataFrame,
-             names: Sequence[str], contrast: str, guide: str) -> str:  # fmt: skip
+             fooled: Interval, names: Sequence[str], contrast: str, guide: str) -> str:  # fmt: skip
     """Reading of the tables of :mod:`inpaintlib.judging`: success of each case, fooling, cost, drift, naturalness.
 
     Args:
+        fooled: what the climbed network gained more than the judge.
         names: of the cases' searches; ``contrast`` is that whose hidden part does not show its attribute.
         guide: the observer that was climbed.
     """
     lines = []
     for name in (*names, contrast):
         seen = success[success["method"] == name].set_index("observer")
-        judge = Interval(*seen.loc["judge", ["mean", "low", "high"]])
         aside = " (the contrast: its hidden part does not show the attribute)" if name == contrast else ""
+        wish = costs[(costs["method"] == name) & (costs["metric"] == "wish")].iloc[0]
         lines.append(
-            f"* *{name}*{aside}: {seen.loc['judge', 'before']:.0%} of the faces without the wish, "
-            f"{seen.loc['judge', 'after']:.0%} with it, a paired gain of {judge.value:+.2f} ({judge.low:+.2f} to "
-            f"{judge.high:+.2f}; {_sides(judge)}); the climbed network sees {seen.loc[guide, 'after']:.0%}."
+            f"* *{name}*{aside}: {_gain(seen.loc['judge'])}; the judge's probability of the wish goes from "
+            f"{wish['before']:.2f} to {wish['after']:.2f}. {_why_not(seen, guide)}"
         )
-    main = success[success["method"].isin(names)]
-    after = main.groupby("observer")["after"].mean()
-    gap = after[guide] - after["judge"]
-    fooled = (
-        f"Where wished for, the network that was climbed sees {after[guide]:.0%} success and the judge "
-        f"{after['judge']:.0%}: "
-        + ("part of its success is seen by the fooled guide alone." if gap > 0.05 else "the guide was not fooled.")
-    )
+    main = success[success["method"].isin(names)].groupby("observer")["after"].mean()
+    verb = "fooled" if fooled.low > 0 else "not fooled" if fooled.high <= 0 else "perhaps fooled"
     return (
         "Success of the wish, as the judge of another architecture and other training images sees it:\n\n"
-        + "\n".join(lines) + "\n\n" + fooled + " " + _cost(costs, names) + " " + _moved(drifts, names)
-        + "\n\n" + _natural(natural)
+        + "\n".join(lines)
+        + f"\n\nOver the cases the climbed network sees {main[guide]:.0%} success, the judge {main['judge']:.0%}; "
+        f"the first's gain is larger by {fooled.value:+.2f} ({fooled.low:+.2f} to {fooled.high:+.2f}): it was {verb}. "
+        + _cost(costs, names) + " " + _moved(drifts, names) + "\n\n" + _natural(natural)
     )  # fmt: skip
+
+
+def _gain(row: pd.Series) -> str:
+    found = Interval(*row[["mean", "low", "high"]])
+    return (
+        f"{row['before']:.0%} of the faces without the wish, {row['after']:.0%} with it, a paired gain of "
+        f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}; {_sides(found)})"
+    )
+
+
+def _why_not(seen: pd.DataFrame, guide: str) -> str:
+    """Says, of a case without a certain gain, what its rates tell of the reason."""
+    judge, climbed = seen.loc["judge"], seen.loc[guide]
+    if judge["low"] > 0:
+        return f"The climbed network sees {climbed['after']:.0%}."
+    if judge["before"] >= 0.75:
+        return "Most faces fulfil it without steering: there is little to gain."
+    if climbed["after"] - judge["after"] > 0.25:
+        return f"The climbed network sees {climbed['after']:.0%}: it was pleased by what the judge does not see."
+    return (
+        f"The climbed network sees {climbed['after']:.0%} itself: the wish lost against the known pixels, or the "
+        "generator does not draw it there."
+    )
 
 
 def _cost(costs: pd.DataFrame, names: Sequence[str]) -> str:
@@ -226,19 +247,25 @@ def variants(table: pd.DataFrame, success: pd.DataFrame, base: str, others: Sequ
             f"* *{name}*: {seen[name]:.0%} success; known-pixel error {more.value:+.4f} ({more.low:+.4f} to "
             f"{more.high:+.4f}; {_sides(more)})."
         )
-    return "The first case's search, changed in one thing at a time:\n\n" + "\n".join(lines)
+    return (
+        "The first case's search, changed in one thing at a time (two phases bring the pull towards the fitted code "
+        "with them):\n\n" + "\n".join(lines)
+    )
 
 
-def generic(effect: Interval, network: str, shipped: bool) -> str:
-    """Reading of claim C4: success by prompt less success by classifier."""
+def generic(effect: Interval, costs: pd.DataFrame, prompts: Sequence[str], classifiers: Sequence[str], network: str,
+            *, learnt: bool) -> str:  # fmt: skip
+    """Reading of claim C4: success by prompt less success by classifier, and what either did to the known pixels."""
+    known = costs[costs["metric"] == "known_mse"].set_index("method")["after"]
     text = (
         f"By prompt the judged success is {effect.value:+.2f} ({effect.low:+.2f} to {effect.high:+.2f}) against the "
-        "same wishes as classifier targets. "
+        f"same wishes as classifier targets. The two did not pull alike: the known pixels' error is "
+        f"{known[list(prompts)].mean():.4f} by prompt and {known[list(classifiers)].mean():.4f} by classifier. "
     )
-    if not shipped:
+    if not learnt:
         return text + f"`{network}` was not trained on these attributes, so this speaks for or against the claim."
     return text + (
-        f"But `{network}` is a small CLIP that learnt from captions written from the same attributes: it cannot show "
+        f"And `{network}` is a small CLIP that learnt from captions written from the same attributes: it cannot show "
         "that a prompt reaches further than a classifier, so the claim stays *undecided* here whatever the numbers. "
         'With `clip_network: "ViT-B-16/openai"`, which never saw these labels, the same tables decide it: supported '
         "if its prompts succeed about as often as the classifier's targets, and words such as those listed as unknown "

@@ -89,7 +89,7 @@ def classifier_term(network: AttributeNetwork, wishes: str | Sequence[Wish], *, 
         net, want = like(network, target), wanted.to(target.device)
         return lambda x: wish_loss(net(x)[:, places], want, form, epsilon)
 
-    return _steering(bind, reads, views, "classifier")
+    return _steering(bind, reads, views, "classifier", network.source)
 
 
 def clip_term(clip: Clip, prompt: str, *, form: str = "cosine", reads: str = "composite", views: int = 0) -> Term:
@@ -112,10 +112,11 @@ def clip_term(clip: Clip, prompt: str, *, form: str = "cosine", reads: str = "co
         net, goal = like(clip, target), towards.to(target)
         return lambda x: -net.embed_images(x) @ goal
 
-    return _steering(bind, reads, views, "clip")
+    return _steering(bind, reads, views, "clip", clip.source)
 
 
-def _steering(bind: Callable[[Tensor], Callable[[Tensor], Tensor]], reads: str, views: int, name: str) -> Term:
+def _steering(bind: Callable[[Tensor], Callable[[Tensor], Tensor]], reads: str, views: int, name: str,
+              source: str) -> Term:  # fmt: skip
     """A term that hands composite or G(w), or views of it, to a loss of images."""
     check_choice(f"{name}_reads", reads, READS)
     check_integer(f"{name}_views", views, low=0)
@@ -133,4 +134,5 @@ def _steering(bind: Callable[[Tensor], Callable[[Tensor], Tensor]], reads: str, 
 
         return OnViews(value, on_views) if views else value
 
+    bound.steers, bound.network = True, source
     return bound

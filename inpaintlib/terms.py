@@ -37,11 +37,23 @@ class Weighted(NamedTuple):
     Attributes:
         weight: at least 0.
         term: the term.
-        steers: it says what the hole should show, and rests while the known pixels are fitted.
-        network: name or file of the network that it reads, "" for none: no table may be made by the same one.
+        steers: it says what the hole should show, and rests while the known pixels are fitted. True also if the term
+            itself has a true attribute ``steers``, as those of :mod:`inpaintlib.steering` have.
+        network: name or file of the network that it reads, "" for none: no table may be made by the same one. Where it
+            is "", the term's attribute ``network`` counts.
     """
 
     weight: float
     term: Term
     steers: bool = False
     network: str = ""
+
+    @property
+    def rests(self) -> bool:
+        """Whether it rests while the known pixels are fitted."""
+        return self.steers or bool(getattr(self.term, "steers", False))
+
+    @property
+    def reads(self) -> str:
+        """Name or file of the network that it reads, "" for none that is known."""
+        return self.network or str(getattr(self.term, "network", ""))

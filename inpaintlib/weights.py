@@ -12,6 +12,7 @@ import hashlib
 import json
 import os.path
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +26,7 @@ __all__ = ["MODELS", "checksum", "checksums", "like", "load_discriminator", "loa
            "resolve", "save_weights", "shipped_names"]  # fmt: skip
 
 MODELS = Path(__file__).parent / "models"
+_COPIES: WeakKeyDictionary[nn.Module, dict[tuple[torch.device, torch.dtype], nn.Module]] = WeakKeyDictionary()
 
 
 def shipped_names() -> dict[str, str]:
@@ -147,11 +149,17 @@ def build(network: type[nn.Module], name_or_path: Path | str) -> nn.Module:
 
 
 def like(module: nn.Module, x: Tensor) -> nn.Module:
-    """Returns a module on ``x``'s device and of its float type: itself if it is there already, else a copy."""
+    """Returns a frozen module on ``x``'s device and of its float type: itself if it is there already, else a copy.
+
+    The same module gives the same copy each time, so that a large network stands on a device once.
+    """
     here = next(module.parameters())
     if here.device == x.device and here.dtype == x.dtype:
         return module
-    return copy.deepcopy(module).to(x)
+    copies = _COPIES.setdefault(module, {})
+    if (x.device, x.dtype) not in copies:
+        copies[x.device, x.dtype] = copy.deepcopy(module).to(x)
+    return copies[x.device, x.dtype]
 
 
 def load_generator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from inpaintlib import benchmark
+from inpaintlib import benchmark, losses
 from inpaintlib.features import PlainBackbone
 
-from .tiny import frozen, seeded, tiny_generator
+from .tiny import frozen, seeded, tiny_classifier, tiny_clip, tiny_generator
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,22 @@ def test_the_command_prints_the_medians(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "image-steps/s" in said and "of the throughput of its convolutions alone" in said
     assert "processor" in said
+
+
+def test_steering_is_timed_beside_the_search_without_it(monkeypatch):
+    """On the shipped names, with tiny networks behind them."""
+    monkeypatch.setattr(benchmark, "load_generator", lambda name: tiny_generator(16))
+    ran = []
+
+    def search(generator, target, mask, *, objective, search):
+        ran.append((tuple(objective.terms), len(target), search.steps))
+
+    monkeypatch.setattr(benchmark, "invert", search)
+    monkeypatch.setattr(losses, "load_classifier", lambda name: tiny_classifier())
+    monkeypatch.setattr(losses, "load_clip", lambda name: tiny_clip())
+    monkeypatch.setitem(benchmark.WISHES, "clip", {"clip_weight": 1.0, "clip_prompt": "a smiling woman"})
+    table = benchmark.measure_steering("tiny", batch=2, steps=3, rounds=2)
+    assert table.columns.tolist() == ["plain", "classifier", "clip", "classifier_adds", "clip_adds"] and len(table) == 2
+    assert table["clip_adds"].tolist() == pytest.approx((table["clip"] / table["plain"] - 1).tolist())
+    turn = [("mse", "lpips"), ("mse", "lpips", "classifier"), ("mse", "lpips", "clip")]
+    assert ran == [(terms, 2, 3) for terms in turn * 3], "in turns, a warming round first"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from inpaintlib import judging, losses
+from inpaintlib import judging, losses, scoreboard
 from inpaintlib.attributes import Wish
 from inpaintlib.captions import vocabulary
 from inpaintlib.checks import InpaintError
@@ -17,6 +17,7 @@ from inpaintlib.invert import Search, invert
 from inpaintlib.judging import Judges
 from inpaintlib.losses import Objective, Weighted, mse_term, objective_from
 from inpaintlib.prompting import Job, parse_case
+from inpaintlib.steering import classifier_term
 from inpaintlib.stylegan2 import Discriminator
 from inpaintlib.weights import save_weights
 
@@ -69,6 +70,25 @@ def test_objectives_name_the_networks_that_they_read(monkeypatch):
         judging.check_apart([found], judging.JUDGES)
 
 
+def test_judges_are_not_loaded_for_an_objective_that_reads_one(monkeypatch):
+    for name in ("load_classifier", "load_clip", "load_percept", "load_discriminator"):
+        monkeypatch.setattr(judging, name, lambda name: name)
+    monkeypatch.setattr(judging, "checksums", lambda *names: {name: name for name in names})
+    assert judging.load_judges([objective("attributes-guide")], "d") == (*judging.JUDGES, "d")
+    for name in (*judging.JUDGES, "d"):
+        with pytest.raises(InpaintError, match="nothing may be judged by what it optimised"):
+            judging.load_judges([objective("attributes-guide"), objective(name)], "d")
+
+
+def test_a_term_made_by_hand_is_known_by_the_network_that_it_reads():
+    network = tiny_classifier()
+    network.source = "attributes-judge"
+    by_hand = Objective({"wish": Weighted(1.0, classifier_term(network, "+Smiling"))})
+    assert by_hand.networks == ("attributes-judge",) and by_hand.terms["wish"].rests
+    with pytest.raises(InpaintError, match="attributes-judge steers"):
+        judging.check_apart([by_hand], judging.JUDGES)
+
+
 # Tables -----------------------------------------------------------------------------------------------
 
 
@@ -111,7 +131,7 @@ def test_a_search_without_a_wish_is_paired_with_itself_without_any_change(steere
         assert (rows[f"{name}_before"] == rows[f"{name}_after"]).all()
     assert (rows["drift"] == 0).all() and (rows["drift_before"] > 0).all()
     effect = judging.success(steered[-1], resamples=100).query("method == 'same' and observer == 'judge'")
-    assert effect[["mean", "low", "high"]].to_numpy().ravel().tolist() == [0.0, 0.0, 0.0]
+    assert effect[["mean", "low", "high"]].to_numpy().ravel().tolist() == [0.0, -1.0, 1.0], "3 faces show little"
 
 
 def test_known_error_and_drift_against_a_literal_computation(steered):
@@ -129,8 +149,8 @@ def test_known_error_and_drift_against_a_literal_computation(steered):
 def test_costs_and_drifts_have_a_row_for_every_wish(steered):
     records, jobs, judges, *_, table = steered
     costs = judging.costs(table, resamples=100)
-    assert costs.groupby("method")["metric"].agg(list).tolist() == [["known_mse", "realism", "drift"]] * 2
-    paired = costs[costs["metric"] != "drift"]
+    assert costs.groupby("method")["metric"].agg(list).tolist() == [["wish", "known_mse", "realism", "drift"]] * 2
+    paired = costs
     assert (paired["mean"] - (paired["after"] - paired["before"])).abs().max() < 1e-6
     drifts = judging.drift(records, jobs, judges.attributes, most=3)
     assert len(drifts) == 6 and "Smiling" not in set(drifts["attribute"])
@@ -147,12 +167,18 @@ def test_unwanted_attributes_succeed_where_the_judge_does_not_see_them():
     assert judging._fulfilled(network, evidence, [Wish("Smiling", True), Wish("Young", False)]).tolist() == [False] * 2
 
 
-def test_naturalness_pools_groups_and_compares_with_other_faces(monkeypatch):
+def test_naturalness_scores_sets_one_by_one_so_that_copies_change_nothing():
     generator, percept = tiny_generator(), tiny_percept()
-    faces = judging.generated_faces(generator, 12, seed=50)
-    groups = {"alike": [faces[:6], faces[6:]], "grey": [torch.zeros_like(faces)]}
+    faces, grey = judging.generated_faces(generator, 12, seed=50), torch.zeros(12, 3, 16, 16)
+    groups = {"once": [faces], "copies": [faces, faces, faces], "mixed": [faces, grey], "grey": [grey]}
     table = judging.naturalness(groups, generator, percept, reference=12, seed=0).set_index("images")
-    assert table["n"].tolist() == [12, 12] and table.loc["grey", "kid"] > table.loc["alike", "kid"]
+    assert (table["n"] == 12).all() and table["sets"].tolist() == [1, 3, 2, 1]
+    assert table.loc["copies", ["kid", "low", "high"]].tolist() == pytest.approx(
+        table.loc["once", ["kid", "low", "high"]].tolist()
+    )
+    assert table.loc["once", "kid"] < table.loc["mixed", "kid"] < table.loc["grey", "kid"]
+    middle = (table.loc["once", "kid"] + table.loc["grey", "kid"]) / 2
+    assert table.loc["mixed", "kid"] == pytest.approx(middle)
 
 
 def test_a_sweep_has_a_point_for_every_weight_and_line():
@@ -176,13 +202,15 @@ def test_network_scores_come_from_the_files_and_rare_attributes_do_not_count(mon
                 "average_precision_high": 0.6}  # fmt: skip
 
     record = {"attributes": [row("Smiling", 200, 0.9), row("Young", 100, 0.7), row("Bald", 3, 0.2)]}
-    monkeypatch.setattr(judging, "shipped_names", lambda: {"a": "", "b": ""})
-    monkeypatch.setattr(judging, "load_weights", lambda name: ({}, {"scores": json.dumps(record)}))
-    scores = judging.network_scores(["a", "b", "own.safetensors"])
+    monkeypatch.setattr(scoreboard, "shipped_names", lambda: {"a": "", "b": ""})
+    monkeypatch.setattr(scoreboard, "load_weights", lambda name: ({}, {"scores": json.dumps(record)}))
+    scores = scoreboard.network_scores(["a", "b", "own.safetensors"])
     assert scores["network"].tolist() == ["a"] * 3 + ["b"] * 3
-    assert judging.mean_score(scores, "a", "balanced_accuracy").value == pytest.approx(0.8)
-    wide = judging.by_attribute(scores)
+    assert scoreboard.mean_score(scores, "a", "balanced_accuracy").value == pytest.approx(0.8)
+    wide = scoreboard.by_attribute(scores)
     assert wide["attribute"].tolist() == ["Smiling", "Young", "Bald"]
+    assert wide["balanced accuracy, chance or majority"].tolist() == ["0.50"] * 3
+    assert wide["average precision, chance or majority"].tolist() == ["0.40", "0.20", "0.01"]
     assert wide["balanced accuracy, a"].tolist() == ["0.90 [0.80, 1.00]", "0.70 [0.60, 0.80]", "(3 faces)"]
 
 
@@ -199,23 +227,51 @@ def faces(**columns) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("margin", "expected"),
-    [(([1], 0.1), "supported"), (([1], 0.9), "not supported"), (([0, 1], 0.1), "not supported")],
-)
+    [(([1], 0.1), "undecided"), (([1], 0.9), "not supported"), (([0, 1], 0.1), "not supported"),
+     (([1] * 19 + [0], 0.1), "undecided")],
+)  # fmt: skip
 def test_a_form_improves_by_less_error_without_losing_success(margin, expected):
     table = faces(methods={"": ([1], 0.5), "mouth: +Smiling (margin)": margin, "mouth: +Smiling (soft)": ([1], 0.5)})
-    found = judging.form_verdicts(table, parse_case("mouth|+Smiling"), resamples=200)
+    found = judging.form_verdicts(table, parse_case("mouth|+Smiling"), equal=0.1, resamples=200)
     assert found["margin"][1] == expected and found["soft"][1] == "undecided"
     assert found["margin"][0].value == pytest.approx(0.5 - margin[1])
 
 
+def test_no_loss_is_shown_only_by_enough_faces():
+    """Of 20 faces none lost says less than 3 / 20, which is above a tenth and below a fifth (the rule of three)."""
+    table = faces(
+        methods={"": ([1], 0.5), "mouth: +Smiling (margin)": ([1], 0.1), "mouth: +Smiling (soft)": ([1], 0.1)}
+    )
+    for equal, expected in ((0.1, "undecided"), (0.2, "supported")):
+        found = judging.form_verdicts(table, parse_case("mouth|+Smiling"), equal=equal, resamples=200)
+        assert found["margin"][1] == found["soft"][1] == expected
+
+
+@pytest.mark.parametrize("n", [12, 100])
+def test_rates_that_all_faces_agree_on_keep_an_interval(n):
+    found = judging._rate(np.ones(n), resamples=100)
+    assert [*found] == pytest.approx([1.0, 1 - 3 / n, 1 + 3 / n])
+    few = judging._rate(np.array([1.0, *np.zeros(n - 1)]), resamples=500)
+    assert few.value == pytest.approx(1 / n) and few.low < few.value < few.high
+
+
+def test_the_guide_was_fooled_where_its_gain_is_larger():
+    table = pd.DataFrame({"method": "a", "item": range(20), "judge_before": 0, "guide_before": 0,
+                          "judge_after": [0, 1] * 10, "guide_after": 1})  # fmt: skip
+    found = judging.fooling(table, ["a"], "guide", resamples=200)
+    assert found.value == pytest.approx(0.5) and found.low > 0
+    same = judging.fooling(table.assign(guide_after=table["judge_after"]), ["a"], "guide", resamples=200)
+    assert same.low < 0 < same.high
+
+
 @pytest.mark.parametrize(
-    ("prompt", "shipped", "expected"),
+    ("prompt", "learnt", "expected"),
     [([1], False, "supported"), ([0], False, "not supported"), ([1], True, "undecided"), ([0], True, "undecided")],
 )
-def test_a_clip_that_learnt_from_the_attributes_decides_nothing(prompt, shipped, expected):
+def test_a_clip_that_learnt_from_the_attributes_decides_nothing(prompt, learnt, expected):
     table = faces(methods={"by prompt": (prompt, 0.1), "by classifier": ([0, 1, 1, 1], 0.1)})
     effect, decided = judging.generic_verdict(
-        table, ["by prompt"], ["by classifier"], equal=0.1, shipped=shipped, resamples=200
+        table, ["by prompt"], ["by classifier"], equal=0.1, learnt=learnt, resamples=200
     )
     assert decided == expected and effect.value == pytest.approx(np.mean(prompt) - 0.75)
 
@@ -229,5 +285,5 @@ def test_the_gain_is_averaged_over_cases_before_it_is_resampled_over_faces():
 
 
 def test_readable_prompts_are_told_from_others():
-    table = judging.readable(judge_clip(), ["a smiling woman", "purple lipstick", "a smiling woman"])
+    table = scoreboard.readable(judge_clip(), ["a smiling woman", "purple lipstick", "a smiling woman"])
     assert table["readable"].tolist() == [True, False] and table["unknown words"].tolist() == ["–", "purple"]

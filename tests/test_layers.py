@@ -38,6 +38,7 @@ ALLOWED = {
     "experiments": {"checks", "features", "images", "invert", "losses", "metrics", "stylegan2"},
     "probes": {"checks", "experiments", "features", "metrics", "stylegan2"},
     "prompting": {"attributes", "checks", "experiments", "figures", "invert", "losses", "masks", "stylegan2"},
+    "scoreboard": {"clip", "metrics", "weights"},
     "judging": {
         "attributes",
         "captions",
@@ -67,14 +68,14 @@ ALLOWED = {
         "masks",
         "stylegan2",
     },
-    "readings": {"clip", "experiments", "judging", "metrics"},
+    "readings": {"clip", "experiments", "judging", "metrics", "scoreboard"},
     "benchmark": {"experiments", "features", "invert", "losses", "machine", "masks", "stylegan2", "weights"},
     # Beside the core, for the notebooks and the command line:
     "params": {"checks", "features", "invert", "losses", "masks", "steering"},
     "study": {"checks", "files", "machine", "params"},
     "report": {"checks", "files", "formulas", "params", "study"},
     "runner": {"checks", "files", "params", "study"},
-    "__main__": {"checks", "files", "images", "masks", "params", "report", "runner", "study"},
+    "__main__": {"checks", "files", "images", "judging", "masks", "params", "report", "runner", "study"},
 }
 # What a module may import inside its functions besides, when they are called.
 ALLOWED_LATER = {"weights": {"stylegan2"}}

@@ -147,6 +147,19 @@ def test_inpaint_passes_its_switches_on(tmp_path):
     assert "--resize-mask" not in off and "--threshold" not in off
 
 
+def test_wishes_reach_inpaint_as_they_were_written(tmp_path):
+    """By way of the environment, so that no quote or dollar in a prompt is read by a shell."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    seen = "#!/usr/bin/env bash\nprintf '%s\\n' \"$@\"\n"
+    (tmp_path / "python").write_text(seen)
+    (tmp_path / "python").chmod(0o755)
+    prompt = "a 'smiling' woman; $HOME"
+    files = ("IMAGE=a.jpg", "MASK=b.png", f"PYTHON={tmp_path}/python")
+    told = make(tmp_path, "inpaint", *files, f"PROMPT={prompt.replace('$', '$$')}", "ATTRIBUTES=-Eyeglasses").stdout
+    assert f"--prompt={prompt}\n" in told and "--attributes=-Eyeglasses\n" in told
+    assert "--prompt" not in make(tmp_path, "inpaint", *files).stdout
+
+
 def test_clean_removes_the_profiles_and_nothing_else(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     write(tmp_path, "good", notebook())

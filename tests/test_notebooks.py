@@ -168,6 +168,21 @@ def used_by_methods(model: type[params.Params], called: set[str]) -> set[str]:
     return set(re.findall(r"self\.(\w+)", source)) | begun
 
 
+@pytest.mark.parametrize("stem", ["classifier", "clip", "inpaint"])
+def test_steered_notebooks_check_that_no_judge_steers(stem):
+    source = "\n".join(cell.source for cell in code(ROOT / "notebooks" / f"{stem}.ipynb"))
+    assert re.search(r"judging\.(load_judges|check_apart)\(\[", source)
+
+
+@every_notebook
+def test_no_cell_assigns_to_a_parameter_again(path):
+    """Run again in Jupyter, the setup would find something else in its place."""
+    cells = [cell for cell in code(path) if not is_parameters(cell)]
+    targets = {node.id for cell in cells for node in ast.walk(ast.parse(cell.source))
+               if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}  # fmt: skip
+    assert not targets & set(params.MODELS[path.stem].model_fields)
+
+
 # Runs -------------------------------------------------------------------------------------------------
 
 PHOTO = (83, 61)  # height and width
@@ -318,6 +333,9 @@ def test_wishes_are_judged_beside_every_sample(project):
     assert scores["prompt"].between(-2, 2).all() and len(scores) == 2
     weights = table(project, "inpaint-provenance", "wishes").query("part == 'weights'")["name"]
     assert {"attributes-guide", "attributes-judge", "clip-guide", "clip-judge"} <= set(weights)
+    assert not {"attributes-guide", "clip-guide"} & set(
+        table(project, "inpaint-provenance").query("part == 'weights'")["name"]
+    )
     assert (project / "reports" / "wished.png").is_file()
 
 
@@ -329,7 +347,7 @@ def test_steered_reports_pair_every_wish_with_the_search_without_it(project, ste
     assert set(success["observer"]) == observers and (success["n"] == p.faces).all()
     assert np.allclose(success["mean"], success["after"] - success["before"], atol=1e-5)
     assert (success["low"] <= success["mean"]).all() and (success["mean"] <= success["high"]).all()
-    assert set(costs["metric"]) == {"known_mse", "realism", "drift"} and np.isfinite(costs["mean"]).all()
+    assert set(costs["metric"]) == {"wish", "known_mse", "realism", "drift"} and np.isfinite(costs["mean"]).all()
     names = success["method"].drop_duplicates().tolist()
     assert len([n for n in names if "weight" in n]) == len(p.weights)
     assert len([n for n in names if "phases" in n]) == 2
@@ -367,12 +385,11 @@ def test_the_embedded_grids_fit_their_budget(stem, monkeypatch):
     monkeypatch.setattr(losses, "load_clip", lambda name: None)
     monkeypatch.setattr(losses, "clip_term", lambda *args, **options: losses.mse_term())
     p = params.MODELS[stem].from_mapping(params.load(ROOT / f"params/embedded/{stem}.yaml"))
-    options = {"cases": p.cases(), "contrast": p.contrast, "weights": p.weights, "views": p.views}
     how = (p.search(), p.two_phases())
     if stem == "classifier":
-        jobs = prompting.classifier_jobs(p.terms(), p.classifier(), *how, **options)
+        jobs = prompting.classifier_jobs(p.terms(), p.classifier(), *how, **p.grid())
     else:
-        jobs = prompting.clip_jobs(p.terms(), p.clip(), p.classifier(), *how, **options)
+        jobs = prompting.clip_jobs(p.terms(), p.clip(), p.classifier(), *how, **p.grid())
     assert 4000 <= prompting.image_steps(jobs, p.faces) <= 8000
 
 

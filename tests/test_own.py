@@ -234,7 +234,7 @@ def test_scores_are_of_the_known_pixels_alone(generator, solved):
 def test_the_reading_holds_the_computed_numbers(solved):
     problem, record = solved
     judge = tiny_percept()
-    text = own.reading(problem, record, judge, NOTHING, "out/best.png")
+    text = own.reading(problem, record, judge, NOTHING, "", "out/best.png")
     share = 31 * 23 / (HEIGHT * WIDTH)
     assert f"The mask hides {share:.1%} of the picture. The best sample is in `out/best.png`." in text
     x = record.composite.clamp(-1, 1)
@@ -247,7 +247,7 @@ def test_the_reading_holds_the_computed_numbers(solved):
 def test_one_sample_has_no_distance(generator):
     problem = own.prepare(PHOTO, HOLE, size=R)
     one = SimpleNamespace(**{**vars(SETTINGS), "samples": 1})
-    text = own.reading(problem, own.search(generator, problem, one), tiny_percept(), NOTHING, "a.png")
+    text = own.reading(problem, own.search(generator, problem, one), tiny_percept(), NOTHING, "", "a.png")
     assert "apart" not in text
 
 
@@ -289,8 +289,20 @@ def test_a_prompt_is_judged_against_saying_nothing(solved, judges):
 
 
 def test_a_prompt_that_the_judge_cannot_read_is_left_out(solved, judges):
-    assert own.wish_scores(solved[1], "", "a purple unicorn").empty
-    assert own.readable("a smiling woman") and not own.readable("a purple unicorn")
+    problem, record = solved
+    table = own.wish_scores(record, "", "a purple unicorn")
+    assert table.empty
+    text = own.reading(problem, record, tiny_percept(), table, "a purple unicorn", "a.png")
+    assert "The prompt is not judged: `clip-judge` does not know purple, unicorn." in text
+
+
+def test_a_missing_judge_is_no_unknown_word(solved, monkeypatch):
+    def missing(name):
+        raise InpaintError(f"{name} is missing")
+
+    monkeypatch.setattr(own, "load_clip", missing)
+    with pytest.raises(InpaintError, match="clip-judge is missing"):
+        own.wish_scores(solved[1], "", "a smiling woman")
 
 
 def test_titles_and_reading_tell_what_the_judges_see(solved):
@@ -298,6 +310,6 @@ def test_titles_and_reading_tell_what_the_judges_see(solved):
     judged = pd.DataFrame({"+Smiling": [0.25, 0.5, 0.75, 1.0], "prompt": [0.5, 0.5, -0.5, -0.5]})
     titles = list(own.columns(problem, record, judged))
     assert titles[1] == f"seed {record.seeds[0]}, +Smiling 0.25, prompt 0.50"
-    text = own.reading(problem, record, tiny_percept(), judged, "a.png")
+    text = own.reading(problem, record, tiny_percept(), judged, "", "a.png")
     assert "probability of +Smiling is 0.25 for the best sample and 0.62 on average" in text
     assert "as a difference of cosines, is 0.50 for the best sample and 0.00 on average" in text

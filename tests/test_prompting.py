@@ -100,6 +100,11 @@ def test_a_case_for_clip_needs_a_prompt():
         clip_jobs("mouth|+Smiling")
 
 
+def test_cases_that_are_alike_are_refused():
+    with pytest.raises(InpaintError, match="'mouth: \\+Smiling' stands 2 times"):
+        classifier_jobs(cases=["mouth|+Smiling", "mouth | +Smiling"])
+
+
 def test_every_job_is_searched_under_the_mask_of_its_part():
     generator, target = tiny_generator(), pictures(2, 16)
     jobs = classifier_jobs(cases=["mouth|+Smiling"], weights=[])
@@ -132,3 +137,6 @@ def test_the_gallery_has_a_column_for_the_hole_of_every_part_and_every_case():
                       "eyes hidden", "eyes: no wish", "eyes: +Eyeglasses"]  # fmt: skip
     pairs = prompting.side_by_side(cases, records, 2)
     assert all(images.shape == (2, 3, 16, 16) for images in pairs.values()) and len(pairs) == 8
+    variants = {f"{cases[0].name} ({name})": Record() for name in ("margin", "two phases")}
+    titles = list(prompting.variant_gallery(cases[0], records | variants, 1))
+    assert titles == ["mouth: no wish", "as above", "margin", "two phases"]

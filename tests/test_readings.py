@@ -179,7 +179,9 @@ def success(after: dict[str, tuple[float, float]]) -> pd.DataFrame:
 
 
 COSTS = pd.DataFrame(
-    [("a", "known_mse", 8, 0.01, 0.02, 0.01, 0.0, 0.02), ("a", "realism", 8, 1.0, -1.0, -2.0, -3.0, -1.0),
+    [("a", "wish", 8, 0.3, 0.9, 0.6, 0.5, 0.7), ("b", "wish", 8, 0.4, 0.45, 0.05, 0.0, 0.1),
+     ("b", "known_mse", 8, 0.01, 0.03, 0.02, 0.0, 0.02), ("a", "known_mse", 8, 0.01, 0.02, 0.01, 0.0, 0.02),
+     ("a", "realism", 8, 1.0, -1.0, -2.0, -3.0, -1.0),
      ("a", "drift", 8, 0.05, 0.125, 0.125, 0.1, 0.2)],
     columns=["method", "metric", "n", "before", "after", "mean", "low", "high"],
 )  # fmt: skip
@@ -189,16 +191,34 @@ DRIFTS = pd.DataFrame(
 NATURAL = pd.DataFrame([("no wish", 8, 0.1, 0.0, 0.2)], columns=["images", "n", "kid", "low", "high"])
 
 
-@pytest.mark.parametrize(("guide", "said"), [(0.75, "the guide was not fooled"), (1.0, "seen by the fooled guide")])
-def test_steering_tells_gain_fooling_cost_and_drift(guide, said):
-    table = success({"a": (0.75, guide), "b": (0.25, 0.3)})
-    text = readings.steering(table, COSTS, DRIFTS, NATURAL, ["a"], "b", "guide")
+@pytest.mark.parametrize(
+    ("fooled", "said"),
+    [
+        ((0.2, 0.1, 0.3), "it was fooled"),
+        ((-0.1, -0.2, 0.0), "it was not fooled"),
+        ((0.1, -0.1, 0.3), "perhaps fooled"),
+    ],
+)
+def test_steering_tells_gain_fooling_cost_and_drift(fooled, said):
+    table = success({"a": (0.75, 0.8), "b": (0.25, 0.3)})
+    text = readings.steering(table, COSTS, DRIFTS, NATURAL, Interval(*fooled), ["a"], "b", "guide")
     assert "25% of the faces without the wish, 75% with it, a paired gain of +0.50 (+0.40 to +0.60" in text
     assert "the interval lies above 0" in text and said in text
+    assert "probability of the wish goes from 0.30 to 0.90. The climbed network sees 80%." in text
     assert "*b* (the contrast" in text and "the interval contains 0" in text
     assert "from 0.0100 without a wish to 0.0200" in text and "from 1.00 to -1.00" in text
     assert "moves by 0.125 on average" in text and "`Male` by -0.50 with *a*" in text and "Bald" not in text
     assert "no wish 0.100 (0.000 to 0.200)" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "judge", "guide", "said"),
+    [(0.8, 0.8, 1.0, "there is little to gain"), (0.25, 0.3, 0.9, "pleased by what the judge does not see"),
+     (0.25, 0.3, 0.35, "the wish lost against the known pixels"), (0.25, 0.9, 1.0, "The climbed network sees 100%.")],
+)  # fmt: skip
+def test_a_wish_without_a_certain_gain_has_a_reason(before, judge, guide, said):
+    table = success({"a": (judge, guide)}).assign(before=before, low=judge - before - 0.1).set_index("observer")
+    assert said in readings._why_not(table, "guide")
 
 
 def test_variants_are_told_against_the_plain_search():
@@ -216,14 +236,14 @@ def test_networks_tell_their_means_beside_chance():
     assert "`j`: balanced accuracy 0.8 " in text and "(chance 0.350)" in text and "over 2 attributes" in text
 
 
-@pytest.mark.parametrize("shipped", [True, False])
-def test_a_small_clip_leaves_the_claim_undecided_and_says_what_would_decide_it(shipped):
-    text = readings.generic(Interval(0.1, -0.1, 0.3), "clip-guide", shipped)
-    assert "+0.10 (-0.10 to +0.30)" in text
-    assert ("*undecided*" in text and "ViT-B-16/openai" in text) == shipped
+@pytest.mark.parametrize("learnt", [True, False])
+def test_a_small_clip_leaves_the_claim_undecided_and_says_what_would_decide_it(learnt):
+    text = readings.generic(Interval(0.1, -0.1, 0.3), COSTS, ["a"], ["b"], "own/clip.safetensors", learnt=learnt)
+    assert "+0.10 (-0.10 to +0.30)" in text and "error is 0.0200 by prompt and 0.0300 by classifier" in text
+    assert ("*undecided*" in text and "ViT-B-16/openai" in text) == learnt
 
 
 def test_the_vocabulary_is_told_word_by_word():
     text = readings.vocabulary(MiniClip(OPEN_CLIP, vocabulary()), "clip-guide")
     assert all(word in text for word in ("smiling", "glasses", "not", "without")) and str(len(vocabulary())) in text
-    assert "no list" in readings.vocabulary(tiny_percept(), "ViT-B-16/openai")
+    assert "reads any word" in readings.vocabulary(tiny_percept(), "ViT-B-16/openai")

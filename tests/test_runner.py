@@ -213,6 +213,28 @@ class TestInpaint:
         assert second["resize_mask"] is True and "threshold_mask" not in second
 
     @pytest.mark.parametrize(
+        ("wish", "sentence"),
+        [
+            ("--attributes=+Smile", "nearest: Smiling"),
+            ("--attributes=+Smiling,-Smiling", "-Smiling contradicts \\+Smiling"),
+            ("--attributes= ", "ATTRIBUTES must say what the hole should show; it is empty"),
+            ("--prompt=", "PROMPT must say what the hole should show; it is empty"),
+            ("--prompt=?!", "prompt must be a sentence with words"),
+            ("--prompt=a woman with purple lipstick", "it does not know purple"),
+            ("--prompt=" + "a smiling woman with glasses " * 9, "prompt must have at most 30 tokens"),
+        ],
+    )
+    def test_bad_wishes_are_one_sentence_before_anything_runs(self, project, files, capsys, wish, sentence):
+        assert self.inpaint("mask.png", wish) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and re.search(sentence, said)
+        assert not files and not (project / "reports").exists()
+
+    def test_wishes_reach_the_notebook(self, project, files):
+        assert self.inpaint("mask.png", "--attributes=-Eyeglasses,+Young", "--prompt=a smiling woman") == 0
+        assert files[0][-1]["attributes"] == "-Eyeglasses,+Young" and files[0][-1]["prompt"] == "a smiling woman"
+
+    @pytest.mark.parametrize(
         ("stem", "slug"), [("photo", "photo"), ("My Photo (2)", "my-photo-2"), ("../a_b", "a-b"), ("фото", "picture")]
     )
     def test_slugs_are_names_of_profiles(self, stem, slug):

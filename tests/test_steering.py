@@ -352,7 +352,7 @@ def test_settings_weigh_both_terms_beside_the_masked_ones(loaded):
     torch.testing.assert_close(total, sum(weights[name] * parts[name] for name in weights))
     assert set(loaded) == {"percept-guide", "attributes-guide", "clip-guide"}
     assert objective.networks == ("percept-guide", "attributes-guide", "clip-guide")
-    assert {name: term.steers for name, term in objective.terms.items()} == {
+    assert {name: term.rests for name, term in objective.terms.items()} == {
         "mse": False, "lpips": False, "classifier": True, "clip": True,
     }  # fmt: skip
 

@@ -4,7 +4,8 @@ Guide and judge are timm networks of different architectures, trained from nothi
 training faces (even and odd ones). The last faces of each half are kept back: on them every attribute's logit is
 calibrated (Platt 1999). Scores are on the validation faces, which neither has seen.
 
-``--architecture vit_base_patch16_224 --pretrained`` starts from timm's weights instead, where they can be had.
+``--architecture vit_base_patch16_224 --pretrained --learning-rate 5e-5`` starts from timm's weights instead, where they
+can be had. Guide and judge must not share an architecture, so train them by one command each.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..checks import InpaintError, check_integer, check_number
 from ..data import Labelled, load_celeba
 from ..images import from_levels
 from ..metrics import mean_interval
+from ..scoreboard import MINORITY
 from . import cli
 from .faces import augmented, finished, half, one_cycle, split
 
@@ -34,7 +36,6 @@ ARCHITECTURES = {
     "attributes-guide": ("xcit_nano_12_p8_224", {"img_size": 64, "depth": 4}),
     "attributes-judge": ("resnet10t", {}),
 }  # fmt: skip
-MINORITY = 25  # fewer faces than these on one side: the attribute is listed and left out of means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,23 +189,29 @@ def _architecture(args: argparse.Namespace) -> dict:
     """The arguments of the network: the shipped architecture, or the one asked for with timm's preprocessing."""
     if args.pretrained and not args.architecture:
         raise InpaintError("--pretrained needs --architecture: timm has no weights of the shipped architectures")
+    if args.pretrained and args.learning_rate == Settings.learning_rate:
+        raise InpaintError(
+            f"--pretrained needs a --learning-rate such as 5e-5; {args.learning_rate} undoes the weights"
+        )
+    mirror = args.name.endswith("-judge")  # a judge is asked seldom, so it may look twice
     if not args.architecture:
         architecture, options = ARCHITECTURES[args.name]
-        return {"architecture": architecture, "options": options}
+        return {"architecture": architecture, "options": options, "mirror": mirror}
     import timm
 
     facts = timm.get_pretrained_cfg(args.architecture)
     if facts is None:
         raise InpaintError(f"--architecture must be one that timm knows; got {args.architecture!r}")
-    return {"architecture": args.architecture, "size": facts.input_size[-1], "mean": facts.mean, "std": facts.std}
+    size = facts.input_size[-1]
+    return {"architecture": args.architecture, "size": size, "mean": facts.mean, "std": facts.std, "mirror": mirror}
 
 
 def _network(args: argparse.Namespace, arguments: dict, names: tuple[str, ...]) -> AttributeNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(args.seed)
         model = AttributeNetwork(**arguments, attributes=names)
-    if args.pretrained:
-        model.network.load_state_dict(_pretrained(args.architecture, len(names)))
+        if args.pretrained:  # with a new head, which is drawn too
+            model.network.load_state_dict(_pretrained(args.architecture, len(names)))
     return model
 
 

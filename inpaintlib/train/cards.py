@@ -14,8 +14,9 @@ from pathlib import Path
 from safetensors import safe_open
 
 from ..checks import InpaintError
+from ..scoreboard import MINORITY
 from ..weights import MODELS, load_weights, shipped_names
-from .attributes import MINORITY, means
+from .attributes import means
 from .faces import role
 
 __all__ = ["CARDS", "TERMS", "attributes_card", "check", "clip_card", "facts_of", "hardware", "kind", "lines",
