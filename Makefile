@@ -43,9 +43,8 @@ PAGES := $(wildcard inpaintlib/report.py inpaintlib/formulas.py inpaintlib/templ
 ASIDE := $(PAGES) inpaintlib/__main__.py inpaintlib/benchmark.py
 LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
-TRAININGS := train-attributes train-clip train-faces64 train-percept
-
-.PHONY: all check clean env help inpaint lint lock test $(TRAININGS) $(REPORTS)
+.PHONY: all check clean env help inpaint lint lock test $(REPORTS)
+.PHONY: train-attributes train-clip train-faces64 train-percept
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

@@ -206,6 +206,8 @@ def _why_not(seen: pd.DataFrame, guide: str) -> str:
         return f"The climbed network sees {climbed['after']:.0%}."
     if judge["before"] >= 0.75:
         return "Most faces fulfil it without steering: there is little to gain."
+    if judge["after"] >= 0.75:
+        return f"Most faces fulfil it in the end, but many did so anyway: {judge['n']} faces are too few to tell."
     if climbed["after"] - judge["after"] > 0.25:
         return f"The climbed network sees {climbed['after']:.0%}: it was pleased by what the judge does not see."
     return (

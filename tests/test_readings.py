@@ -213,11 +213,12 @@ def test_steering_tells_gain_fooling_cost_and_drift(fooled, said):
 
 @pytest.mark.parametrize(
     ("before", "judge", "guide", "said"),
-    [(0.8, 0.8, 1.0, "there is little to gain"), (0.25, 0.3, 0.9, "pleased by what the judge does not see"),
-     (0.25, 0.3, 0.35, "the wish lost against the known pixels"), (0.25, 0.9, 1.0, "The climbed network sees 100%.")],
+    [(0.8, 0.8, 1.0, "there is little to gain"), (0.6, 0.8, 1.0, "8 faces are too few to tell"),
+     (0.25, 0.3, 0.9, "pleased by what the judge does not see"),
+     (0.25, 0.3, 0.35, "the wish lost against the known pixels"), (0.25, 0.95, 1.0, "The climbed network sees 100%.")],
 )  # fmt: skip
 def test_a_wish_without_a_certain_gain_has_a_reason(before, judge, guide, said):
-    table = success({"a": (judge, guide)}).assign(before=before, low=judge - before - 0.1).set_index("observer")
+    table = success({"a": (judge, guide)}).assign(before=before, low=judge - before - 0.3).set_index("observer")
     assert said in readings._why_not(table, "guide")
 
 

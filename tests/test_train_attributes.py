@@ -395,6 +395,8 @@ def test_pretrained_weights_that_cannot_be_had_give_one_sentence_and_no_file(
     out = tmp_path / "out"
     arguments = ["attributes-judge", "--data", str(data), "--out", str(out), *TOY, "--architecture", "test_vit"]
     assert main([*arguments, "--pretrained"]) == 1
+    assert "--pretrained needs a --learning-rate such as 5e-5; 0.002 undoes" in capsys.readouterr().err
+    assert main([*arguments, "--pretrained", "--learning-rate", "5e-5"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: --pretrained needs timm's weights of test_vit in the Hub's cache or a network")
     assert said.count("\n") == 1 and not out.exists()

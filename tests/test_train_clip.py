@@ -238,3 +238,22 @@ def test_a_folder_without_data_gives_one_sentence_and_no_file(tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["clip-guide", "--data", str(tmp_path), "--out", str(out), *TOY]) == 1
     assert "must hold celeba_train.parquet or img_align_celeba/" in capsys.readouterr().err and not out.exists()
+
+
+def test_a_training_goes_on_from_earlier_weights(tiny, data, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["clip-guide", "--data", str(data), "--out", str(first), *TOY]) == 0
+    earlier = first / "clip-guide.safetensors"
+    resumed = [*TOY, "--start", str(earlier), "--learning-rate", "1e-9", "--weight-decay", "0"]
+    assert main(["clip-guide", "--data", str(data), "--out", str(second), *resumed]) == 0
+    weights, (after, metadata) = load_weights(earlier)[0], load_weights(second / "clip-guide.safetensors")
+    assert all(torch.allclose(after[k], v, atol=2e-3) for k, v in weights.items() if "running" not in k)
+    assert metadata["start"].startswith("an earlier training with {")
+
+
+def test_a_training_does_not_go_on_from_another_network(tiny, data, tmp_path, capsys):
+    assert main(["clip-judge", "--data", str(data), "--out", str(tmp_path / "a"), *TOY]) == 0
+    other = tmp_path / "a" / "clip-judge.safetensors"
+    assert main(["clip-guide", "--data", str(data), "--out", str(tmp_path / "b"), *TOY, "--start", str(other)]) == 1
+    assert "--start must be weights of clip-guide's own config" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()

@@ -241,7 +241,8 @@ def clip_card(name: str) -> str:
     """Returns the card of a small CLIP model."""
     facts = facts_of(name)
     config, rows = json.loads(facts["config"]), json.loads(facts["scores"])["attributes"]
-    words = config["vocabulary"]
+    words, numbers = config["vocabulary"], {"started from": facts.get("start", "random weights")}
+    numbers |= _mean_rows(means(rows), len(rows))
     return f"""# {name}
 
 A small CLIP model of `open_clip` (`inpaintlib.train.clip`): an image tower and a text tower that place 64 px faces
@@ -249,7 +250,7 @@ and short English captions in one space. It learnt from captions that were writt
 of CelebA that the table lists (`inpaintlib.captions`): **it knows nothing beyond them**, and no word but those
 below. Guide and judge have different image towers and share no training image.
 
-{_summary(name, facts, json.dumps(config["open_clip"]), _mean_rows(means(rows), len(rows)))}
+{_summary(name, facts, json.dumps(config["open_clip"]), numbers)}
 
 ## Zero-shot attributes
 

@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..captions import PHRASES, Caption, opposites, vocabulary, write
-from ..checks import check_integer, check_number
+from ..checks import InpaintError, check_integer, check_number
 from ..clip import SHIPPED, Clip, MiniClip
 from ..data import Labelled, load_celeba
 from ..images import from_levels
-from ..weights import MODELS
+from ..weights import MODELS, build, load_weights
 from . import cli
 from .attributes import scores
 from .faces import augmented, finished, half, one_cycle
@@ -91,8 +91,6 @@ def train(model: Clip, faces: Labelled, settings: Settings, *, device: str = "cp
     rng = torch.Generator(device).manual_seed(settings.seed)
     numbers = np.random.default_rng(settings.seed)
     model = model.to(device).train()
-    with torch.no_grad():
-        model.model.logit_scale.fill_(math.log(10.0))
     optimiser, schedule, average = one_cycle(
         model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, steps=settings.steps
     )
@@ -132,21 +130,32 @@ def _network(name: str, seed: int) -> MiniClip:
     config = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return MiniClip({**config, "init_logit_bias": 0.0}, vocabulary())
+        model = MiniClip({**config, "init_logit_bias": 0.0}, vocabulary())
+    # CLIP's own first temperature is made for captions that are true of one image in thousands.
+    torch.nn.init.constant_(model.model.logit_scale, math.log(10.0))
+    return model
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.parser("clip", __doc__, SHIPPED, "CelebA", Settings)
+    parser.add_argument("--start", help="go on from these weights of an earlier training (a name or a file)")
     return cli.run(parser.parse_args(argv), Settings, _work)
 
 
 def _work(args: argparse.Namespace, settings: Settings) -> tuple[MiniClip, dict[str, str]]:
     faces, held_out = half(load_celeba(args.data), args.name), load_celeba(args.data, "val")
-    model = train(_network(args.name, settings.seed), faces, settings, device=args.device, report=cli.say)
+    model, facts = _network(args.name, settings.seed), {"start": "random weights"}
+    if args.start:
+        earlier = build(MiniClip, args.start)
+        if earlier.config != model.config:
+            raise InpaintError(f"--start must be weights of {args.name}'s own config; {args.start} has another")
+        model.load_state_dict(earlier.state_dict())
+        facts = {"start": f"an earlier training with {load_weights(args.start)[1].get('settings', 'unknown settings')}"}
+    model = train(model, faces, settings, device=args.device, report=cli.say)
     found = evaluate(model, held_out, device=args.device)
     for row in found["attributes"]:
         cli.say(f"{row['attribute']}: balanced accuracy {row.get('balanced_accuracy', float('nan')):.3f}")
-    return model, {"scores": json.dumps(found)}
+    return model, {"scores": json.dumps(found), **facts}
 
 
 if __name__ == "__main__":
