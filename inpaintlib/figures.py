@@ -75,7 +75,9 @@ def image_columns(columns: Mapping[str, Tensor], *, row_labels: Sequence[str] = 
     for ax, (title, images) in zip(axs[0], columns.items(), strict=True):
         picture = _strip(images)
         ax.imshow(picture, interpolation="nearest")
-        ax.set_title(title.replace(", ", "\n"), fontsize=8)
+        text = title.replace(", ", "\n")
+        longest = max(map(len, text.split("\n")))
+        ax.set_title(text, fontsize=min(8.0, max(5.0, 8.0 * 14 / longest)))  # neighbours must not run into each other
         ax.set_axis_off()
     if row_labels:
         height = _strip(next(iter(columns.values()))).shape[0] / n
