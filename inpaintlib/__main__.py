@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import judging, params, report, runner
+from . import params, report, runner
 from .checks import InpaintError
 from .files import check_writable
 from .images import check_png, decode
@@ -57,6 +57,8 @@ def _inpaint(args: argparse.Namespace) -> None:
     p = params.Inpaint.from_mapping(values)
     p.search()
     if p.wishes():
+        from . import judging  # imports torchmetrics and its like, which no other verb needs
+
         judging.check_apart([p.objective()], judging.JUDGES)
     check_writable(out)
     runner.run(notebook, args.params, folder / notebook.name, overrides)

@@ -71,6 +71,14 @@ class Clip(nn.Module):
         tokens = self.read([_spoken(text) for text in texts]).to(self.mean.device)
         return self.model.encode_text(tokens, normalize=True)
 
+    def contrast(self, say: Sequence[str], deny: Sequence[str]) -> Tensor:
+        """Returns (D,): its product with an image's vector is above 0 where that is nearer to ``say`` than to ``deny``."""
+        return self._middle(say) - self._middle(deny)
+
+    def _middle(self, texts: Sequence[str]) -> Tensor:
+        """The unit vector of the mean of some sentences' vectors."""
+        return F.normalize(self.embed_texts(texts).mean(0), dim=0)
+
     def direction(self, texts: Sequence[str], away_from: Sequence[str]) -> Tensor:
         """Returns the unit vector (D,) from the mean of some sentences' vectors to that of others."""
         return F.normalize(self.embed_texts(texts).mean(0) - self.embed_texts(away_from).mean(0), dim=0)

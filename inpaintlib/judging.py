@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .attributes import AttributeNetwork, Wish, load_classifier
@@ -111,9 +110,7 @@ def clip_margin(clip: Clip, images: Tensor, wishes: Sequence[Wish]) -> np.ndarra
     pictures = clip.embed_images(images.cpu().clamp(-1, 1))
     margins = []
     for w in wishes:
-        say, deny = opposites(w.attribute)
-        unit = lambda texts: F.normalize(clip.embed_texts(texts).mean(0), dim=0)  # noqa: E731
-        margins.append((pictures @ (unit(say) - unit(deny))) * (1.0 if w.wanted else -1.0))
+        margins.append((pictures @ clip.contrast(*opposites(w.attribute))) * (1.0 if w.wanted else -1.0))
     return torch.stack(margins).amin(dim=0).numpy()
 
 

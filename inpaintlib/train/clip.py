@@ -120,8 +120,7 @@ def evaluate(model: Clip, faces: Labelled, *, device: str = "cpu") -> dict:
     """Returns zero-shot scores, a row an attribute: is the face nearer to the captions that say it, or that deny it?"""
     pictures = torch.cat([model.embed_images(from_levels(p.to(device))) for p in faces.images.split(250)])
     names = [n for n in faces.names if n == "Male" or n in PHRASES]
-    sides = [[model.embed_texts(texts).mean(0) for texts in opposites(n)] for n in names]
-    margin = torch.stack([pictures @ (F.normalize(yes, dim=0) - F.normalize(no, dim=0)) for yes, no in sides], dim=1)
+    margin = torch.stack([pictures @ model.contrast(*opposites(n)) for n in names], dim=1)
     labels = faces.labels[:, [faces.names.index(n) for n in names]]
     return {"attributes": scores(margin.cpu(), margin.cpu(), labels, tuple(names))}
 
