@@ -72,7 +72,7 @@ class Clip(nn.Module):
         return self.model.encode_text(tokens, normalize=True)
 
     def contrast(self, say: Sequence[str], deny: Sequence[str]) -> Tensor:
-        """Returns (D,): its product with an image's vector is above 0 where that is nearer to ``say`` than to ``deny``."""
+        """Returns (D,): its product with an image's vector is above 0 where that is nearer to ``say``."""
         return self._middle(say) - self._middle(deny)
 
     def _middle(self, texts: Sequence[str]) -> Tensor:
