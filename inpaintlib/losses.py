@@ -13,7 +13,8 @@ Masked LPIPS has four modes (:data:`LPIPS_MODES`), all built from two choices. W
 and how each layer's map of distances is averaged: over all positions (``zero``, ``fill``), or weighted by
 the area-downsampled K and normalised by its sum (``features``, ``fill+features``, the default).
 
-Terms that steer, ``classifier`` and ``clip``, are those of :mod:`inpaintlib.steering`.
+Terms that steer, ``classifier`` and ``clip``, are those of :mod:`inpaintlib.steering`; ``adversarial`` and ``prior``,
+which know no target, those of :mod:`inpaintlib.priors`.
 
 To add a term, write a function of (target, mask) that returns a function of (x_hat, ws), and put a
 constructor for it in :data:`TERMS`; the constructor's arguments are the term's options, ``NAME_OPTION`` in
@@ -33,8 +34,10 @@ from .attributes import load_classifier
 from .checks import InpaintError, check_choice, check_number, check_type
 from .clip import load_clip
 from .features import Percept, layer_masks, load_percept, weighted_sum
+from .priors import adversarial_term, prior_term
 from .steering import classifier_term, clip_term
 from .terms import BoundTerm, OnViews, Term, Weighted
+from .weights import load_discriminator, load_generator
 
 __all__ = [
     "BoundObjective",
@@ -137,6 +140,11 @@ def _check_part(name: str, part: object, n: int) -> None:
 class Objective:
     """A weighted sum of named terms.
 
+    Attributes:
+        terms: name -> :class:`Weighted`.
+        settings: the flat mapping that :func:`objective_from` built it from, terms of weight 0 left out and options
+            filled with their defaults: equal settings are equal objectives. None if it was made by hand.
+
     Example:
         >>> objective = Objective({"mse": Weighted(2.0, mse_term())})
         >>> x_hat, x = torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2)
@@ -145,7 +153,7 @@ class Objective:
         (tensor([2.]), {'mse': tensor([1.])})
     """
 
-    def __init__(self, terms: Mapping[str, Weighted]):
+    def __init__(self, terms: Mapping[str, Weighted], settings: Mapping[str, object] | None = None):
         """Raises InpaintError if there is no term, or a weight is negative or not finite."""
         if not terms:
             raise InpaintError("an objective needs at least one term; got none")
@@ -153,6 +161,7 @@ class Objective:
             check_type(f"term {name!r}", weighted, Weighted)
             check_number(f"{name}_weight", weighted.weight, low=0.0)
         self.terms = dict(terms)
+        self.settings = None if settings is None else dict(settings)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -169,6 +178,11 @@ class BoundObjective:
 
     def __init__(self, terms: Mapping[str, tuple[Weighted, BoundTerm]]):
         self.terms = dict(terms)
+
+    @property
+    def on_views(self) -> bool:
+        """Whether a term is descended on random views, so that no two evaluations are alike."""
+        return any(isinstance(term, OnViews) for _, term in self.terms.values())
 
     def __call__(self, x_hat: Tensor, ws: Tensor, *, steering: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the sum (N,) and each term's own, unweighted value (N,).
@@ -213,6 +227,10 @@ TERMS: dict[str, Callable[..., Term]] = {
     "clip": lambda prompt, network="clip-guide", form="cosine", reads="composite", views=0: clip_term(
         load_clip(network), prompt, form=form, reads=reads, views=views
     ),
+    "adversarial": lambda network="faces64-discriminator": adversarial_term(
+        load_discriminator(network), network=network
+    ),
+    "prior": lambda form="l2", network="faces64": prior_term(load_generator(network), form, network=network),
 }
 
 
@@ -238,7 +256,7 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
         check_choice("a key of the objective", key, tuple(known))
         if f"{known[key]}_weight" not in settings:
             raise InpaintError(f"{key} needs {known[key]}_weight beside it; there is none")
-    terms = {}
+    terms, used = {}, {}
     for name, build in TERMS.items():
         weight = settings.get(f"{name}_weight", 0.0)
         check_number(f"{name}_weight", weight, low=0.0)
@@ -248,4 +266,5 @@ def objective_from(settings: Mapping[str, object]) -> Objective:
                 raise InpaintError(f"{name}_weight needs {name}_{missing[0]} beside it; there is none")
             network = str(options.get("network", ""))
             terms[name] = Weighted(float(weight), build(**options), network=network)
-    return Objective(terms)
+            used |= {f"{name}_weight": float(weight)} | {f"{name}_{o}": value for o, value in options.items()}
+    return Objective(terms, used)

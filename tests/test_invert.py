@@ -618,8 +618,8 @@ def test_wrong_mask_is_refused(mask, message):
     ("setting", "message"),
     [
         ({"space": "w++"}, r"space must be one of z, w, w\+; got 'w\+\+'"),
-        ({"start": "zero"}, "start must be one of w_avg, random; got 'zero'"),
-        ({"noise": "fixed"}, "noise must be one of const, none, random; got 'fixed'"),
+        ({"start": "zero"}, "start must be one of w_avg, random, best; got 'zero'"),
+        ({"noise": "fixed"}, "noise must be one of const, none, random, optimised; got 'fixed'"),
         ({"steps": 0}, "steps must be at least 1; got 0"),
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"steps": math.nan}, "steps must be a whole number"),

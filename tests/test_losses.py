@@ -259,6 +259,15 @@ def test_term_of_weight_zero_is_left_out(loaded):
     assert list(objective.terms) == ["mse"] and loaded == []
 
 
+def test_settings_are_what_the_objective_was_built_from(loaded):
+    filled = {"lpips_weight": 0.5, "lpips_network": "percept-guide", "lpips_mode": "fill+features"}
+    given = {"mse_weight": 2, "lpips_weight": 0.5, "adversarial_weight": 0.0, "adversarial_network": "none"}
+    assert objective_from(given).settings == {"mse_weight": 2.0} | filled
+    assert objective_from({**filled, "mse_weight": 2.0}).settings == objective_from(given).settings
+    assert objective_from({**filled, "lpips_mode": "zero"}).settings["lpips_mode"] == "zero"
+    assert Objective({"mse": Weighted(1.0, mse_term())}).settings is None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
