@@ -24,9 +24,10 @@ from .experiments import generated_faces, verdict
 from .features import Percept, load_percept
 from .invert import Inversion
 from .losses import Objective, masked_mse
-from .metrics import Interval, kid, mean_interval, paired_difference
+from .metrics import Interval, mean_interval, paired_difference
 from .probes import logits as discriminator_logits
 from .prompting import Case, Job, variant, without
+from .sets import kid
 from .stylegan2 import Discriminator, Generator
 from .weights import checksums, load_discriminator
 
@@ -230,8 +231,7 @@ def naturalness(groups: Mapping[str, Sequence[Tensor]], generator: Generator, ju
     faces = generated_faces(generator, reference, seed=seed)
     rows = []
     for name, sets in groups.items():
-        size = min(len(sets[0]), reference) // 2
-        scores = [kid(images.clamp(-1, 1), faces, judge=judge, subset_size=size) for images in sets]
+        scores = [kid(images, faces, judge=judge) for images in sets]
         rows.append((name, len(sets[0]), len(sets), *np.mean(scores, axis=0)))
     return pd.DataFrame(rows, columns=["images", "n", "sets", "kid", "low", "high"])
 

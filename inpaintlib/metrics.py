@@ -1,4 +1,4 @@
-"""How good an inpainting is: by region, with intervals, and against sets of images.
+"""How good an inpainting is: by region, at the seam, and with intervals and paired comparisons.
 
 Regions (:data:`REGIONS`): ``hole`` (M), ``known`` (K), ``band`` (pixels within 3 px of the hole's edge,
 on both sides: the seam) and ``whole``.
@@ -14,7 +14,6 @@ All differences are on the range [-1, 1]; images are clamped to it first, as a P
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -23,14 +22,13 @@ import scipy.stats
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from .checks import InpaintError, check_finite, check_image, check_mask
-from .features import Percept, load_percept, lpips
+from .features import Percept, lpips
 from .masks import border_band
 
-__all__ = ["Interval", "REGIONS", "kid", "l1", "mean_interval", "paired_difference", "psnr", "region_weights",
-           "regional", "ssim"]  # fmt: skip
+__all__ = ["Interval", "REGIONS", "effect_size", "l1", "mean_interval", "paired_difference", "paired_test", "psnr",
+           "region_weights", "regional", "seam", "ssim"]  # fmt: skip
 
 REGIONS = ("hole", "known", "band", "whole")
 BAND_PX = 3
@@ -86,6 +84,42 @@ def ssim(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return _mean(local, weight)
 
 
+def seam(image: Tensor, mask: Tensor) -> Tensor:
+    """Returns how visible the hole's edge is, (N,): 1 as its surroundings, above 1 a seam, in (0, 255].
+
+    The mean absolute difference of neighbouring pixels (above, beside) across the edge, one in the hole and one known,
+    over that of neighbours on one side, both within 3 px of the edge. Both means are at least one level of 8 bits,
+    less than which no file shows. An edge of the picture itself may lie on the hole's edge: compare with the target's
+    own value.
+
+    Args:
+        image: (N, 3, H, W), the composite; clamped to [-1, 1].
+        mask: (N or 1, 1, H, W), 1 = hole.
+
+    Raises:
+        InpaintError: for wrong shapes or values.
+    """
+    check_mask("mask", mask, like=image)
+    check_finite("image", image)
+    image = image.clamp(-1, 1)
+    mask = mask.to(image).expand(len(image), -1, -1, -1)
+    band = border_band(mask, BAND_PX)
+    sums = image.new_zeros(4, len(image))
+    for axis in (2, 3):
+        (a, b), (m, n), (near, near_too) = (_neighbours(x, axis) for x in (image, mask, band))
+        steps, edge = (a - b).abs().mean(dim=1, keepdim=True), (m - n).abs()
+        side = near * near_too * (1 - edge)
+        sums += torch.stack([steps * edge, edge, steps * side, side]).sum(dim=(2, 3, 4))
+    across, n_across, beside, n_beside = sums
+    level = RANGE / 255
+    return (across / n_across).clamp_min(level) / (beside / n_beside.clamp_min(1)).clamp_min(level)
+
+
+def _neighbours(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Each pixel and the next along an axis."""
+    return x.narrow(axis, 0, x.shape[axis] - 1), x.narrow(axis, 1, x.shape[axis] - 1)
+
+
 def regional(target: Tensor, image: Tensor, mask: Tensor, *, judge: Percept) -> pd.DataFrame:
     """Returns a tidy table, columns item, region, psnr, ssim, lpips, l1; four rows an item.
 
@@ -120,6 +154,11 @@ def regional(target: Tensor, image: Tensor, mask: Tensor, *, judge: Percept) -> 
     return pd.concat(tables, ignore_index=True)
 
 
+def _alike(x: np.ndarray) -> bool:
+    """Whether all values are the same but for rounding."""
+    return bool(np.ptp(x) <= 1e-9 * np.abs(x).max())
+
+
 def mean_interval(values, *, seed: int = 0, resamples: int = 2000) -> Interval:
     """Returns the mean of independent values with its 95 % bootstrap interval (BCa, Efron 1987, by scipy).
 
@@ -131,7 +170,7 @@ def mean_interval(values, *, seed: int = 0, resamples: int = 2000) -> Interval:
         raise InpaintError(f"values must be finite; {int((~np.isfinite(x)).sum())} of {x.size} are not")
     if len(x) < 2:
         return Interval(float(x.mean()) if len(x) else float("nan"), -np.inf, np.inf)
-    if np.ptp(x) <= 1e-9 * np.abs(x).max():  # alike but for rounding: a bootstrap of nothing is no number
+    if _alike(x):  # a bootstrap of nothing is no number
         return Interval(float(x[0]), float(x[0]), float(x[0]))
     rng = np.random.default_rng(seed)
     result = scipy.stats.bootstrap((x,), np.mean, n_resamples=resamples, rng=rng).confidence_interval
@@ -143,53 +182,43 @@ def paired_difference(a, b, *, seed: int = 0, resamples: int = 2000) -> Interval
 
     Raises InpaintError if the two are not of one length.
     """
+    return mean_interval(_differences(a, b), seed=seed, resamples=resamples)
+
+
+def _differences(a, b) -> np.ndarray:
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape:
         raise InpaintError(f"paired values must be of one length; got {a.shape} and {b.shape}")
-    return mean_interval(a - b, seed=seed, resamples=resamples)
+    return a - b
 
 
-class _Pooled(torch.nn.Module):
-    """The judge's features in the form that torchmetrics asks of an extractor."""
+def effect_size(a, b) -> float:
+    """Returns Cohen's d_z of paired values: the mean of ``a - b`` over its standard deviation (Cohen 1988).
 
-    def __init__(self, percept: Percept):
-        super().__init__()
-        self.percept = percept
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.percept.pooled(x)
-
-
-def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, subsets: int = 100,
-        subset_size: int = 200, seed: int = 0, device: torch.device | str = "cpu",
-        batch: int = 100) -> Interval:  # fmt: skip
-    """Returns the kernel distance between two sets of images in the judge's features.
-
-    Source: Binkowski et al. 2018, the unbiased estimate with a cubic polynomial kernel, by torchmetrics;
-    with ``percept-judge``'s features in place of Inception's, so numbers compare only with each other.
-    The interval spans the central 95 % of the subsets' estimates (normal approximation).
-
-    Args:
-        images, reference: (N, 3, H, W) in [-1, 1]; at least ``subset_size`` of each.
-        judge: None = the shipped ``percept-judge``.
-
-    Raises:
-        InpaintError: for fewer images than a subset.
+    Differences that are all alike (but for rounding) give 0 if they are 0, else inf with their sign.
+    Raises InpaintError for fewer than 2 pairs, another length, or a value that is missing or infinite.
     """
-    for name, x in (("images", images), ("reference", reference)):
-        if len(x) < subset_size:
-            raise InpaintError(f"{name} must hold at least subset_size = {subset_size} images; got {len(x)}")
-    judge = (judge or load_percept("percept-judge")).like(torch.empty(0, device=device))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*will save all extracted features in buffer.*")
-        metric = KernelInceptionDistance(feature=_Pooled(judge), subsets=subsets, subset_size=subset_size)
-    metric = metric.to(device)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        # torchmetrics draws its subsets from the global generator, of the CPU alone.
-        torch.default_generator.manual_seed(seed)
-        for part in images.split(batch):
-            metric.update(part.to(device), real=False)
-        for part in reference.split(batch):
-            metric.update(part.to(device), real=True)
-        mean, std = (float(v) for v in metric.compute())
-    return Interval(mean, mean - 1.96 * std, mean + 1.96 * std)
+    x = _finite_differences(a, b, least=2)
+    if _alike(x):
+        return float(np.sign(x[0]) * np.inf) if x[0] else 0.0
+    return float(x.mean() / x.std(ddof=1))
+
+
+def paired_test(a, b) -> float:
+    """Returns the two-sided p value of Wilcoxon's signed-rank test on ``a - b`` (by scipy; exact for few values).
+
+    1.0 if all differences are 0. It asks whether the differences lie symmetrically around 0; fewer than 6 pairs cannot
+    give a p value below 0.05.
+    Raises InpaintError for no pair, another length, or a value that is missing or infinite.
+    """
+    x = _finite_differences(a, b, least=1)
+    return float(scipy.stats.wilcoxon(x).pvalue) if x.any() else 1.0
+
+
+def _finite_differences(a, b, *, least: int) -> np.ndarray:
+    x = _differences(a, b)
+    if len(x) < least:
+        raise InpaintError(f"paired values must be at least {least}; got {len(x)}")
+    if not np.isfinite(x).all():
+        raise InpaintError(f"values must be finite; {int((~np.isfinite(x)).sum())} of {x.size} are not")
+    return x

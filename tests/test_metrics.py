@@ -1,27 +1,30 @@
-"""Scores by region against closed forms and loops, intervals against their coverage, distances of sets."""
+"""Scores by region against closed forms and loops, seams, intervals against their coverage, paired comparisons."""
 
 import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from inpaintlib.checks import InpaintError
-from inpaintlib.features import Percept, lpips
+from inpaintlib.features import lpips
 from inpaintlib.images import composite
 from inpaintlib.metrics import (
     BAND_PX,
     REGIONS,
     Interval,
-    kid,
+    effect_size,
     l1,
     mean_interval,
     paired_difference,
+    paired_test,
     psnr,
     region_weights,
     regional,
+    seam,
     ssim,
 )
 
@@ -157,6 +160,63 @@ def test_wrong_input_is_refused(target, image, mask, message):
         regional(target, image, mask, judge=tiny_percept())
 
 
+# The seam ---------------------------------------------------------------------------------------------
+
+
+def test_no_seam_where_nothing_changes():
+    flat = torch.full((2, 3, 24, 24), 0.3)
+    assert seam(flat, square_hole(2, 24)).tolist() == [1.0, 1.0]
+
+
+def test_filling_of_another_brightness_has_the_largest_seam_of_its_step():
+    mask = square_hole(1, 24)
+    for step in (0.5, 2.0):
+        assert seam(-1.0 + step * mask.expand(-1, 3, -1, -1), mask).item() == pytest.approx(step * 255 / 2, rel=1e-5)
+
+
+def test_untouched_image_has_a_seam_about_1_and_a_shifted_hole_a_larger_one():
+    x, mask = F.avg_pool2d(pictures(8, 28), 5, stride=1), square_hole(1, 24)
+    untouched, shifted = seam(x, mask), seam(x + 0.3 * mask, mask)
+    assert untouched.mean().item() == pytest.approx(1.0, abs=0.15)
+    assert (shifted > 1.5 * untouched).all()
+
+
+def test_seam_equals_a_loop_over_the_pairs_of_pixels():
+    x, mask = smooth(1)[..., :9], (pictures(1, 24, seed=3)[:, :1, :, :9] > 0.9).float()
+    band = region_weights(mask)["band"]
+    across, beside = [], []
+    for y in range(24):
+        for z in range(9):
+            for other in ((y + 1, z), (y, z + 1)):
+                if other[0] < 24 and other[1] < 9:
+                    step = (x[0, :, y, z] - x[0, :, other[0], other[1]]).abs().mean().item()
+                    if mask[0, 0, y, z] != mask[(0, 0, *other)]:
+                        across.append(step)
+                    elif band[0, 0, y, z] == 1 and band[(0, 0, *other)] == 1:
+                        beside.append(step)
+    assert seam(x, mask).item() == pytest.approx(np.mean(across) / np.mean(beside), rel=1e-5)
+
+
+def test_seam_takes_one_mask_of_any_type_and_clamps():
+    x, mask = smooth(2), square_hole(1, 24)
+    assert torch.equal(seam(3 * x, mask.bool()), seam((3 * x).clamp(-1, 1), mask.expand(2, -1, -1, -1)))
+    single = torch.tensor([[0.0, 1.0]]).view(1, 1, 1, 2)  # nothing beside the edge to compare with
+    assert seam(torch.zeros(1, 3, 1, 2), single).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (math.nan * smooth(1), square_hole(1, 24), "image must be finite"),
+        (smooth(1), square_hole(1, 8), "mask must fit the image's"),
+        (smooth(1), EVERYWHERE, "mask hides every pixel"),
+    ],
+)
+def test_seam_of_wrong_input_is_refused(image, mask, message):
+    with pytest.raises(InpaintError, match=message):
+        seam(image, mask)
+
+
 # Intervals --------------------------------------------------------------------------------------------
 
 
@@ -232,45 +292,53 @@ def test_missing_pair_is_refused():
         paired_difference([math.inf, 2.0], [1.0, 2.0])
 
 
+# Paired comparisons -------------------------------------------------------------------------------------
+
+
+def test_effect_size_is_the_mean_difference_over_its_deviation():
+    assert effect_size([2.0, 4.0, 9.0], [1.0, 1.0, 4.0]) == pytest.approx(3.0 / 2.0)  # differences 1, 3, 5
+    assert effect_size([1.0, 1.0, 4.0], [2.0, 4.0, 9.0]) == pytest.approx(-3.0 / 2.0)
+
+
+@pytest.mark.parametrize(("by", "expected"), [(0.0, 0.0), (0.5, math.inf), (-0.1, -math.inf)])
+def test_effect_size_of_differences_all_alike(by, expected):
+    x = np.array([0.1, 0.2, 0.7])
+    assert effect_size(x + by, x) == expected
+
+
+def test_paired_test_is_exact_for_few_pairs():
+    differences = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert paired_test(differences, np.zeros(6)) == pytest.approx(2 / 2**6)
+    assert paired_test(np.zeros(6), differences) == pytest.approx(2 / 2**6)
+
+
+def test_paired_test_finds_a_shift_that_the_scatter_of_items_hides_and_none_where_there_is_none():
+    rng = np.random.default_rng(0)
+    items = rng.normal(0.0, 10.0, size=100)
+    a, b = items + rng.normal(0.1, 0.1, size=100), items
+    assert paired_test(a, b) < 1e-6 < 0.05 < scipy.stats.mannwhitneyu(a, b).pvalue
+    below = [paired_test(rng.normal(size=20), rng.normal(size=20)) < 0.05 for _ in range(400)]
+    assert np.mean(below) == pytest.approx(0.05, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [1, 5, 100])
+def test_paired_test_of_equal_values_is_1(n):
+    assert paired_test(np.arange(n), np.arange(n)) == 1.0
+
+
+@pytest.mark.parametrize("function", [effect_size, paired_test])
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([1.0, 2.0], [1.0], "paired values must be of one length"),
+        ([], [], r"paired values must be at least \d; got 0"),
+        ([1.0, math.nan, 2.0], [1.0, 1.0, 1.0], "values must be finite; 1 of 3 are not"),
+    ],
+)
+def test_wrong_pairs_are_refused(function, a, b, message):
+    with pytest.raises(InpaintError, match=message):
+        function(a, b)
+
+
 def test_interval_reads_well():
     assert str(Interval(0.12345, -0.5, 1234.5)) == "0.123 [-0.5, 1.23e+03]"
-
-
-# Sets of images ---------------------------------------------------------------------------------------
-
-KID = {"subsets": 20, "subset_size": 30, "batch": 25}
-
-
-def test_kid_tells_two_sets_from_two_halves_of_one():
-    noise, other, judge = pictures(120, 16), 0.3 * pictures(60, 16, seed=1) + 0.5, tiny_percept()
-    same, different = kid(noise[:60], noise[60:], judge=judge, **KID), kid(noise[:60], other, judge=judge, **KID)
-    assert same.low < 0 < same.high and different.low > 0
-    assert different.value > 20 * abs(same.value) and different.low <= different.value <= different.high
-
-
-def test_kid_equals_the_unbiased_estimate_in_loops():
-    a, b, judge = pictures(6, 16), 0.5 * pictures(6, 16, seed=1), tiny_percept()
-    p, q = (judge.pooled(x).double().numpy() for x in (a, b))
-    kernel = lambda u, v: (u @ v / p.shape[1] + 1.0) ** 3  # noqa: E731
-    within = [kernel(s[i], s[j]) for s in (p, q) for i in range(6) for j in range(6) if i != j]
-    between = [kernel(u, v) for u in p for v in q]
-    expected = sum(within) / 30 - 2.0 * np.mean(between)
-    # A subset of all images leaves nothing to draw, so every subset gives the same number.
-    value, low, high = kid(a, b, judge=judge, subsets=3, subset_size=6)
-    assert value == pytest.approx(expected, rel=1e-3, abs=1e-6) and high - low < 1e-5
-
-
-def test_kid_depends_on_its_seed_alone_and_leaves_the_global_generator():
-    a, b, judge = pictures(50, 16), pictures(50, 16, seed=1), tiny_percept()
-    before = torch.get_rng_state()
-    first = kid(a, b, judge=judge, **KID)
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(3)
-    assert kid(a, b, judge=judge, **KID) == first != kid(a, b, judge=judge, seed=1, **KID)
-    assert kid(a, b, judge=judge, **KID | {"batch": 7}).value == pytest.approx(first.value, rel=1e-3, abs=1e-7)
-
-
-@pytest.mark.parametrize(("n", "m", "name"), [(29, 30, "images"), (30, 29, "reference")])
-def test_kid_of_too_few_images_is_refused(n, m, name):
-    with pytest.raises(InpaintError, match=f"{name} must hold at least subset_size = 30 images; got 29"):
-        kid(pictures(n, 16), pictures(m, 16), judge=Percept("tiny", lambda x: [x]), **KID)

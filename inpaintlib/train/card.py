@@ -19,7 +19,8 @@ from ..data import load_celeba
 from ..experiments import generated_faces
 from ..files import write_atomically
 from ..images import from_levels, sheet, write_image
-from ..metrics import Interval, kid
+from ..metrics import Interval
+from ..sets import kid
 from ..weights import MODELS, checksum, load_generator, load_weights, shipped_names
 from . import cards
 
@@ -100,9 +101,8 @@ non-saturating loss, lazy R1 and x-flips (`make train-faces64`). `{name}-samples
 
 ## Quality
 
-Kernel distance (KID, {SAMPLES} images a side) in the features of `percept-judge`: mean over 100 random subsets of
-200, and in brackets the central 95 % of the subsets. It compares only with numbers of the same features, not with
-published Inception KID.
+Kernel distance (KID, {SAMPLES} images a side) in the features of `percept-judge`, and in brackets its 95 % interval
+(from random halves). It compares only with numbers of the same features, not with published Inception KID.
 
 | | KID |
 |---|---|

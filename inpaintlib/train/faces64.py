@@ -76,7 +76,7 @@ def snapshot(run: GanTraining, out: Path, held_out: Tensor | None) -> None:
     import pandas as pd
 
     from ..figures import training_curve
-    from ..metrics import kid
+    from ..sets import kid
 
     score = kid(run.samples(len(held_out), seed=1), from_levels(held_out), device=run.device)
     _append(out / "kid.csv", {"images": run.images_seen, "kid": score.value, "low": score.low, "high": score.high})
