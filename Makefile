@@ -15,6 +15,15 @@ ARGS :=
 VENV := .venv
 export INPAINTLIB_ROOT := $(CURDIR)
 
+# Notebooks run side by side, each on one thread: results do not depend on how many do (THREADS changes their last bits).
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+JOBS := $(shell echo $$(( $(CORES) < 4 ? $(CORES) : 4 )))
+THREADS := 1
+export INPAINTLIB_THREADS := $(THREADS)
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(JOBS)
+endif
+
 # The interpreter: PYTHON=..., or that of an active conda environment (not the base one), is used as it
 # is; otherwise VENV is made, and its stamp is what everything else depends on.
 CONDA_PREFIX ?=
@@ -39,11 +48,12 @@ SITE := reports/$(PROFILE)
 STEMS := $(filter-out inpaint,$(basename $(notdir $(sort $(wildcard params/$(PROFILE)/*.yaml)))))
 REPORTS := $(STEMS:%=report-%)
 # What pages depend on, and what results do; training makes new weights, and those are in models/.
-PAGES := $(wildcard inpaintlib/report.py inpaintlib/formulas.py inpaintlib/templates/* inpaintlib/templates/*/*)
-ASIDE := $(PAGES) inpaintlib/__main__.py inpaintlib/benchmark.py
+REFERENCE := $(wildcard reports/reference/*.csv)
+PAGES := $(wildcard $(addprefix inpaintlib/,report.py reference.py formulas.py templates/* templates/*/*))
+ASIDE := $(PAGES) $(addprefix inpaintlib/,__main__.py benchmark.py summary.py)
 LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
-.PHONY: all check clean env help inpaint lint lock test $(REPORTS)
+.PHONY: all check clean clean-cache env help inpaint lint lock reference test $(REPORTS)
 .PHONY: train-attributes train-clip train-faces64 train-percept
 
 help:  ## list the targets
@@ -56,9 +66,9 @@ env: $(ENV)  ## make the environment (.venv), or check that of PYTHON=...
 	$(READY)
 	@$(RUN) -c 'import inpaintlib.report' || $(UNREADY)
 
-test: $(ENV)  ## run the tests
+test: $(ENV)  ## run the tests [ARGS=-m slow]
 	$(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(ENV)  ## prove that the reports of PROFILE are there and whole
 	$(READY)
@@ -71,10 +81,14 @@ lint: $(ENV)  ## check style of code and notebooks
 $(REPORTS): report-%: $(SITE)/%.html
 	@$(RUN) -m inpaintlib index $(PROFILE)
 
+reference: $(ENV)  ## keep the numbers of PROFILE=full in reports/reference/, to be committed
+	$(READY)
+	@$(RUN) -m inpaintlib reference $(if $(filter command,$(origin PROFILE)),$(PROFILE))
+
 inpaint: $(ENV)  ## fill the hole in your own image: IMAGE= MASK= [OUT=] [PROMPT=] [ATTRIBUTES=] [RESIZE=1] [THRESHOLD=1]
 	@[[ -n "$${IMAGE:-}" && -n "$${MASK:-}" ]] || { echo "error: make inpaint needs IMAGE=... MASK=..." >&2; exit 1; }
 	$(READY)
-	@$(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" --params params/$(PROFILE)/inpaint.yaml $${OUT:+--out "$$OUT"} \
+	@INPAINTLIB_THREADS=$(CORES) $(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" --params params/$(PROFILE)/inpaint.yaml $${OUT:+--out "$$OUT"} \
 	    $${PROMPT+--prompt="$$PROMPT"} $${ATTRIBUTES+--attributes="$$ATTRIBUTES"} \
 	    $(if $(filter-out 0,$(RESIZE)),--resize-mask) $(if $(filter-out 0,$(THRESHOLD)),--threshold)
 
@@ -110,11 +124,19 @@ lock:  ## pin the versions of pyproject.toml's dependencies in requirements.lock
 clean:  ## remove the reports of every profile in params/; what `make inpaint` made stays
 	rm -rf $(PROFILES:%=reports/%)
 
+clean-cache:  ## forget the finished searches in cache/ (or INPAINTLIB_CACHE)
+	rm -rf "$${INPAINTLIB_CACHE:-cache}"/[0-9a-f][0-9a-f]
+
 $(SITE)/index.html: $(STEMS:%=$(SITE)/%.html)
 	@[[ -n "$(STEMS)" ]] || { echo "error: profile $(PROFILE) has no files in params/$(PROFILE)/" >&2; exit 1; }
 	@$(RUN) -m inpaintlib index $(PROFILE)
 
-$(SITE)/%.html: $(SITE)/%.ipynb $(PAGES)
+# The summary reads what all others left, and links to their pages.
+OTHERS := $(filter-out summary,$(STEMS))
+$(SITE)/summary.ipynb: $(OTHERS:%=$(SITE)/%.ipynb) $(REFERENCE) $(wildcard reports/full/claims/*.json inpaintlib/summary.py)
+$(SITE)/summary.html: $(OTHERS:%=$(SITE)/%.html)
+
+$(SITE)/%.html: $(SITE)/%.ipynb $(PAGES) $(REFERENCE)
 	$(READY)
 	@$(RUN) -m inpaintlib render $<
 

@@ -8,34 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from .checks import InpaintError, check_integer, check_mask
+from .checks import InpaintError, check_integer
 from .features import Percept
+from .grid import Method
 from .images import composite, crop, from_uint8, resize, to_uint8
-from .invert import Inversion, Progress, Search, invert, mean_code
-from .losses import Objective, objective_from
+from .invert import Search, mean_code
+from .losses import objective_from
 from .metrics import REGIONS, Interval, mean_interval, paired_difference, regional
 from .stylegan2 import Generator
 
 __all__ = [
     "C1",
-    "Method",
     "astronaut",
     "at_mean_code",
     "by_region",
-    "compare",
     "difference",
     "differences",
     "generated_faces",
     "hole_mean",
     "intervals",
-    "invert_all",
     "lpips_methods",
     "lpips_name",
     "mse_name",
@@ -52,13 +49,6 @@ C1 = (
 TARGETS = 2**31
 # Metric -> heading of the tables for reading; the CSV files of the summary hold all metrics.
 READABLE = {"lpips": "LPIPS (judge)", "psnr": "PSNR in dB", "ssim": "SSIM"}
-
-
-class Method(NamedTuple):
-    """One way to fill a hole."""
-
-    objective: Objective
-    search: Search
 
 
 def random_codes(generator: Generator, n: int, *, seed: int) -> Tensor:
@@ -100,82 +90,6 @@ def at_mean_code(generator: Generator, n: int) -> Tensor:
     with torch.no_grad():
         image = generator.synthesis(mean_code(generator).expand(1, generator.num_ws, -1))
     return image.repeat(n, 1, 1, 1)
-
-
-def invert_all(generator: Generator, image: Tensor, mask: Tensor, method: Method, *, seeds: Sequence[int],
-               batch_size: int, progress: Progress | None = None) -> Inversion:  # fmt: skip
-    """Returns the :class:`Inversion` of all items, searched ``batch_size`` at a time.
-
-    Args:
-        image, mask: (N, 3, R, R) and (N or 1, 1, R, R).
-        seeds: N of them.
-        progress: called with (image-steps done, of all, the losses of the batch).
-
-    Raises:
-        InpaintError: for another number of seeds or masks than items; else as :func:`~inpaintlib.invert.invert`.
-        KeyboardInterrupt: passed on, since a table of some items only would mislead.
-    """
-    check_integer("batch_size", batch_size, low=1)
-    check_mask("mask", mask, like=image)
-    if len(seeds) != len(image):
-        raise InpaintError(f"seeds must be {len(image)}, one for each item; got {len(seeds)}")
-    n, steps = len(image), method.search.steps
-    mask = mask.expand(n, -1, -1, -1)
-    parts = []
-    for start in range(0, n, batch_size):
-        part = slice(start, start + batch_size)
-        size = len(image[part])
-
-        def tell(step: int, _: int, loss: Tensor, start: int = start, size: int = size) -> None:
-            if progress is not None:
-                progress(start * steps + step * size, n * steps, loss)
-
-        record = invert(generator, image[part], mask[part], objective=method.objective, search=method.search,
-                        seeds=list(seeds[part]), progress=tell)  # fmt: skip
-        if record.stopped == "interrupted":
-            raise KeyboardInterrupt
-        if record.stopped == "diverged":
-            rate = method.search.learning_rate
-            raise InpaintError(
-                f"the search diverged, its objective is no number any more; lower learning_rate ({rate:g})"
-            )
-        parts.append(record)
-    return _joined(parts)
-
-
-def _joined(parts: list[Inversion]) -> Inversion:
-    if len(parts) == 1:
-        return parts[0]
-    first, starts = parts[0], np.cumsum([0] + [len(p.w) for p in parts])
-    cat = lambda name: torch.cat([getattr(p, name) for p in parts])  # noqa: E731
-    noise = first.noise
-    if not isinstance(noise, str):
-        noise = [torch.cat(maps) for maps in zip(*(p.noise for p in parts), strict=True)]
-    history = pd.concat([p.history.assign(item=p.history["item"] + s) for p, s in zip(parts, starts, strict=False)])
-    stopped = "flat" if all(p.stopped == "flat" for p in parts) else "finished"
-    return replace(
-        first, stopped=stopped, w=cat("w"), z=None if first.z is None else cat("z"), noise=noise, image=cat("image"),
-        composite=cat("composite"), history=history.reset_index(drop=True), loss=cat("loss"),
-        seeds=[s for p in parts for s in p.seeds],
-    )  # fmt: skip
-
-
-def compare(generator: Generator, image: Tensor, mask: Tensor, methods: Mapping[str, Method], *, seeds: Sequence[int],
-            batch_size: int, progress: Progress | None = None) -> dict[str, Inversion]:  # fmt: skip
-    """Returns method -> :class:`Inversion`, all on the same targets, masks and seeds."""
-    if not methods:
-        raise InpaintError("methods must hold at least one method; it is empty")
-    total = sum(len(image) * m.search.steps for m in methods.values())
-    done, records = 0, {}
-    for name, method in methods.items():
-
-        def tell(step: int, _: int, loss: Tensor, done: int = done) -> None:
-            if progress is not None:
-                progress(done + step, total, loss)
-
-        records[name] = invert_all(generator, image, mask, method, seeds=seeds, batch_size=batch_size, progress=tell)
-        done += len(image) * method.search.steps
-    return records
 
 
 def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: Percept) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .checks import InpaintError
 
-__all__ = ["check_writable", "write_atomically", "writing"]
+__all__ = ["check_writable", "remove_orphans", "write_atomically", "writing"]
 
 
 @contextlib.contextmanager
@@ -40,6 +40,25 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         # Also after Ctrl-C. Whatever kept the file from being written may keep this from being removed.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_orphans(folder: Path | str) -> None:
+    """Removes what :func:`write_atomically` left in ``folder`` and below for processes that were killed meanwhile."""
+    for path in Path(folder).rglob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks only
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def check_writable(path: Path | str) -> None:

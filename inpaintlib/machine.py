@@ -12,16 +12,22 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["hardware", "peak_memory_gb", "short_hardware", "versions"]
+__all__ = ["hardware", "packages", "peak_memory_gb", "short_hardware", "versions"]
 
-PACKAGES = ("torchvision", "numpy", "scipy", "pandas", "matplotlib", "lpips", "papermill")
+PACKAGES = ("torchvision", "numpy", "scipy", "pandas", "matplotlib", "lpips", "timm", "open_clip_torch", "scikit-learn",
+            "torchmetrics", "papermill")  # fmt: skip
+
+
+def packages() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that results depend on."""
+    # torch's own string tells the build (CPU, CUDA) too, which the package's version does not.
+    found = {name: version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "torch": torch.__version__, **found}
 
 
 def versions(root: Path) -> dict[str, str]:
-    """Returns the versions of Python and of the packages that results depend on, and the commit of ``root``."""
-    packages = {name: version(name) for name in PACKAGES}
-    # torch's own string tells the build (CPU, CUDA) too, which the package's version does not.
-    return {"python": platform.python_version(), "torch": torch.__version__, **packages, "commit": _commit(root)}
+    """Returns :func:`packages`, and the commit of ``root``."""
+    return {**packages(), "commit": _commit(root)}
 
 
 def hardware() -> dict[str, str]:

@@ -21,13 +21,14 @@ from .attributes import load_classifier, parse_wishes
 from .captions import neutral
 from .checks import InpaintError, check_choice, check_image, check_mask
 from .clip import load_clip
-from .experiments import Method, invert_all
 from .features import Percept, lpips
 from .figures import masked
+from .grid import Method, invert_all
 from .images import composite, crop, paste_back, read_image, resize, square_box, write_image
 from .invert import Inversion
 from .losses import masked_lpips, masked_mse
 from .masks import read_mask, resize_mask
+from .store import Store
 from .stylegan2 import Generator
 
 __all__ = ["Problem", "columns", "completion", "prepare", "read", "reading", "scores", "search",
@@ -93,12 +94,12 @@ def _known_average(part: Tensor, known: Tensor, size: int) -> Tensor:
     return torch.where(share > 1e-3, shrink(part * known) / share.clamp_min(1e-3), mean).clamp(-1, 1)
 
 
-def search(generator: Generator, problem: Problem, p, *, progress=None) -> Inversion:
+def search(generator: Generator, problem: Problem, p, *, store: Store | None = None, progress=None) -> Inversion:
     """Returns ``p.samples`` inversions of the problem, best objective first; ``p``: the notebook's parameters."""
     n = p.samples
     record = invert_all(generator, problem.target.expand(n, -1, -1, -1).contiguous(), problem.mask,
                         Method(p.objective(), p.search()), seeds=range(p.seed, p.seed + n), batch_size=n,
-                        progress=progress)  # fmt: skip
+                        store=store, progress=progress)  # fmt: skip
     return sorted_by_loss(record)
 
 

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from .attributes import Wish, parse_wishes
 from .checks import InpaintError
-from .experiments import Method, compare
 from .figures import masked
-from .invert import Inversion, Progress, Search
+from .grid import Method, Progress, Task, run_all
+from .invert import Inversion, Search
 from .losses import objective_from
 from .masks import make_mask
+from .store import Store
 from .stylegan2 import Generator
 
 __all__ = [
@@ -93,21 +94,11 @@ def without(part: str) -> str:
 
 
 def search_all(generator: Generator, target: Tensor, masks: Mapping[str, Tensor], jobs: Mapping[str, Job], *,
-               seeds: Sequence[int], batch_size: int,
+               seeds: Sequence[int], batch_size: int, store: Store | None = None,
                progress: Progress | None = None) -> dict[str, Inversion]:  # fmt: skip
     """Returns job -> :class:`Inversion`, all on the same targets and seeds, each under its part's mask."""
-    total = sum(len(target) * job.method.search.steps for job in jobs.values())
-    done, records = 0, {}
-    for part in dict.fromkeys(job.part for job in jobs.values()):
-        methods = {name: job.method for name, job in jobs.items() if job.part == part}
-
-        def tell(step: int, _: int, loss: Tensor, done: int = done) -> None:
-            if progress is not None:
-                progress(done + step, total, loss)
-
-        records |= compare(generator, target, masks[part], methods, seeds=seeds, batch_size=batch_size, progress=tell)
-        done += sum(len(target) * m.search.steps for m in methods.values())
-    return {name: records[name] for name in jobs}
+    searches = {name: Task(target, masks[job.part], job.method, seeds) for name, job in jobs.items()}
+    return run_all(generator, searches, batch_size=batch_size, store=store, progress=progress)
 
 
 def gallery(cases: Sequence[Case], records: Mapping[str, Inversion], target: Tensor, masks: Mapping[str, Tensor],
@@ -143,7 +134,7 @@ def variant_gallery(case: Case, records: Mapping[str, Inversion], shown: int) ->
 
 def image_steps(jobs: Mapping[str, Job], faces: int) -> int:
     """Returns what the searches cost: updates of one image, over all jobs."""
-    return sum(job.method.search.steps * faces for job in jobs.values())
+    return sum(job.method.search.passes * faces for job in jobs.values())
 
 
 def _cases(texts: Sequence[str], contrast: str) -> tuple[list[Case], list[Case]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import filelock
 import nbformat
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel
@@ -22,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from . import params
 from .checks import InpaintError
-from .files import check_writable, writing
+from .files import check_writable, remove_orphans, writing
 from .study import PROGRESS_MARK, project_root
 
 __all__ = ["checked_parameters", "run"]
@@ -40,6 +42,7 @@ def run(notebook: Path, params_file: Path, out: Path, overrides: Mapping[str, An
 
     While it runs, and if it fails, the notebook stands beside ``out`` as ``<stem>.failed.ipynb``; an
     older ``out`` is gone from the start, so that it cannot be taken for a result of these parameters.
+    A second run of the same ``out`` waits until the first has ended. Temporary files of killed runs are removed.
 
     Args:
         overrides: values that replace those of the file.
@@ -50,12 +53,29 @@ def run(notebook: Path, params_file: Path, out: Path, overrides: Mapping[str, An
     values = checked_parameters(notebook, params_file, overrides or {})
     failed = out.with_suffix(".failed.ipynb")
     check_writable(out)
-    with writing(out):
-        out.unlink(missing_ok=True)
     papermill_engines.register(ENGINE, _Engine)
-    _run_cells(notebook, failed, values)
-    with writing(out):
-        os.replace(failed, out)
+    with _alone(out):
+        remove_orphans(out.parent)
+        with writing(out):
+            out.unlink(missing_ok=True)
+        _run_cells(notebook, failed, values)
+        with writing(out):
+            os.replace(failed, out)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Holds the lock of ``out``, which the system takes from a process that dies."""
+    lock = filelock.FileLock(out.with_name(f".{out.stem}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        print(f"[{out.stem}] another run makes {out}; waiting for its end", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def checked_parameters(notebook: Path, params_file: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +184,8 @@ class _Client(PapermillNotebookClient):
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         content = msg["content"]
-        if content.get("metadata", {}).get(PROGRESS_MARK) and time.monotonic() - self._echoed >= ECHO_SECONDS:
+        mark = content.get("metadata", {}).get(PROGRESS_MARK)
+        if mark and (mark == "notice" or time.monotonic() - self._echoed >= ECHO_SECONDS):
             self._echoed = time.monotonic()
             self._say(f"    {content['data']['text/plain']}")
         return super().process_message(msg, cell, cell_index)

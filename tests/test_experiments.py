@@ -11,9 +11,10 @@ import torch
 
 from inpaintlib import experiments
 from inpaintlib.checks import InpaintError
-from inpaintlib.experiments import Method, compare, generated_faces, invert_all
+from inpaintlib.experiments import generated_faces
+from inpaintlib.grid import Method
 from inpaintlib.images import to_uint8
-from inpaintlib.invert import Search, invert, mean_code, replay
+from inpaintlib.invert import Search, invert, mean_code
 from inpaintlib.losses import Objective, Weighted, mse_term
 from inpaintlib.metrics import Interval, psnr
 
@@ -74,113 +75,6 @@ def test_the_baseline_is_the_image_of_the_mean_code(generator):
     images = experiments.at_mean_code(generator, 2)
     expected = generator.synthesis(mean_code(generator).expand(1, generator.num_ws, -1))
     assert torch.equal(images, expected.repeat(2, 1, 1, 1))
-
-
-# Searching in batches ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def both(generator, problem):
-    """The same five items searched two at a time and all at once."""
-    target, mask, method = problem
-    return [invert_all(generator, target, mask, method, seeds=range(40, 45), batch_size=n) for n in (2, 5)]
-
-
-def test_batches_find_what_one_batch_finds(both):
-    parts, whole = both
-    for name in ("w", "image", "composite", "loss"):
-        assert torch.allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-11), name
-    assert parts.seeds == whole.seeds == [40, 41, 42, 43, 44]
-    for ours, theirs in zip(parts.noise, whole.noise, strict=True):
-        assert torch.equal(ours, theirs)
-    pd.testing.assert_frame_equal(parts.history, whole.history, rtol=1e-9, atol=1e-11)
-
-
-def test_an_item_of_a_batch_is_that_item_searched_alone(generator, problem, both):
-    target, mask, method = problem
-    alone = invert(generator, target[3:4], mask[3:4], objective=MSE, search=method.search, seeds=[43])
-    assert torch.allclose(both[0].w[3:4], alone.w, rtol=1e-9, atol=1e-11)
-    history = both[0].history
-    assert np.allclose(history[history["item"] == 3]["objective"], alone.history["objective"], rtol=1e-9)
-
-
-def test_a_joined_record_replays_up_to_the_rounding_of_another_batch_size(both):
-    assert torch.allclose(replay(both[0]), both[0].image, rtol=1e-12, atol=1e-12)
-    assert torch.equal(replay(both[1]), both[1].image)
-
-
-def test_a_mask_for_all_and_the_z_of_every_item_are_kept(generator, problem):
-    target, mask, _ = problem
-    method = Method(MSE, Search(space="z", steps=2))
-    record = invert_all(generator, target[:3], mask[:1], method, seeds=[1, 2, 3], batch_size=2)
-    assert torch.allclose(generator.map(record.z), record.w)
-    assert torch.equal(torch.where(mask[:1] == 1, record.image, target[:3]), record.composite)
-
-
-@pytest.mark.parametrize(("patience", "stopped"), [(1, "flat"), (9, "finished"), (None, "finished")])
-def test_joined_items_are_flat_if_every_batch_is(generator, problem, patience, stopped):
-    target, mask, method = problem
-    method = method._replace(search=replace(method.search, steps=9, patience=patience, tolerance=0.5))
-    record = invert_all(generator, target[:2], mask[:2], method, seeds=[0, 1], batch_size=1)
-    assert record.stopped == stopped
-    assert record.history["item"].unique().tolist() == [0, 1]
-    assert (len(record.history) < 2 * 10) == (stopped == "flat")
-
-
-def test_one_flat_batch_is_not_a_flat_search(both):
-    parts = [replace(both[1], stopped=stopped) for stopped in ("flat", "finished")]
-    assert experiments._joined(parts).stopped == "finished"
-
-
-def test_an_interrupt_ends_the_experiment(generator, problem):
-    target, mask, method = problem
-
-    def interrupt(done, total, losses):
-        if done > 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        invert_all(generator, target, mask, method, seeds=range(5), batch_size=2, progress=interrupt)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"seeds": range(4)}, "seeds must be 5, one for each item; got 4"),
-        ({"seeds": range(6)}, "seeds must be 5, one for each item; got 6"),
-        ({"mask": square_hole(2, SIZE)}, "mask must fit the image's"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-    ],
-)
-def test_what_does_not_fit_the_items_is_refused(generator, problem, change, sentence):
-    target, mask, method = problem
-    arguments = {"image": target, "mask": mask, "method": method, "seeds": range(5), "batch_size": 2} | change
-    with pytest.raises(InpaintError, match=sentence):
-        invert_all(generator, **arguments)
-
-
-# Methods side by side ---------------------------------------------------------------------------------
-
-
-def test_methods_share_targets_and_seeds_and_progress_rises_to_the_total(generator, problem):
-    target, mask, method = problem
-    methods = {"short": method, "same": method, "long": method._replace(search=replace(method.search, steps=6))}
-    calls = []
-    records = compare(generator, target, mask, methods, seeds=range(5), batch_size=2,
-                      progress=lambda done, total, losses: calls.append((done, total, len(losses))))  # fmt: skip
-    assert list(records) == ["short", "same", "long"]
-    assert all(record.seeds == [0, 1, 2, 3, 4] for record in records.values())
-    assert torch.equal(records["short"].image, records["same"].image)
-    assert len(records["long"].history) == 5 * 7
-    done = [call[0] for call in calls]
-    assert done == sorted(set(done))
-    assert {call[1] for call in calls} == {5 * (4 + 4 + 6)} and done[-1] == 5 * (4 + 4 + 6)
-    assert {call[2] for call in calls} == {1, 2}
-
-
-def test_an_experiment_needs_a_method(generator, problem):
-    with pytest.raises(InpaintError, match="methods must hold at least one method"):
-        compare(generator, *problem[:2], {}, seeds=range(5), batch_size=2)
 
 
 @pytest.mark.parametrize(("space", "first"), [("w+", ["MSE, W", "MSE, W+"]), ("w", ["MSE, W"])])

@@ -12,7 +12,7 @@ from inpaintlib.attributes import Wish
 from inpaintlib.captions import vocabulary
 from inpaintlib.checks import InpaintError
 from inpaintlib.clip import MiniClip
-from inpaintlib.experiments import Method
+from inpaintlib.grid import Method
 from inpaintlib.invert import Search, invert
 from inpaintlib.judging import Judges
 from inpaintlib.losses import Objective, Weighted, mse_term, objective_from
