@@ -1,4 +1,4 @@
-"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,inpaint} ...``."""
+"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,reference,inpaint} ...``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import params, report, runner
+from . import params, reference, report, runner
 from .checks import InpaintError
 from .files import check_writable
 from .images import check_png, decode
@@ -33,6 +33,10 @@ def _index(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     report.check(args.profile)
     print(f"the reports of profile {args.profile} are whole")
+
+
+def _reference(args: argparse.Namespace) -> None:
+    print(*reference.write_reference(args.profile), sep="\n")
 
 
 def _inpaint(args: argparse.Namespace) -> None:
@@ -98,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=text)
         command.add_argument("profile")
         command.set_defaults(verb=verb)
+    committed = verbs.add_parser("reference", help="keep the numbers of a profile's reports in reports/reference/")
+    committed.add_argument("profile", nargs="?", default="full")
+    committed.set_defaults(verb=_reference)
     inpaint = verbs.add_parser("inpaint", help="fill the hole in an image of your own; makes a PNG and a report")
     inpaint.add_argument("image", type=Path)
     inpaint.add_argument("mask", type=Path, help="white is the hole")

@@ -43,11 +43,21 @@ def mathml(latex: str, *, block: bool = False) -> str:
 
 
 class _Renderer(IPythonRenderer):
+    """Puts formulas on lines of their own, and tables, into boxes in which they scroll if the window is narrow."""
+
     def inline_math(self, body: str) -> str:
         return mathml(html.unescape(body))
 
     def block_math(self, body: str) -> str:
-        return mathml(html.unescape(body), block=True)
+        return _formula(body)
 
     def latex_environment(self, name: str, body: str) -> str:
-        return mathml(f"\\begin{{{name}}}{html.unescape(body)}\\end{{{name}}}", block=True)
+        return _formula(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+    def table(self, text: str) -> str:
+        return f'<div class="scroll"><table>{text}</table></div>\n'
+
+
+def _formula(body: str) -> str:
+    # A span, since a formula may stand in a paragraph, where no div may.
+    return f'<span class="scroll">{mathml(html.unescape(body), block=True)}</span>'

@@ -10,13 +10,13 @@ center                              the same, centred                           
 left, right, top, bottom            whole columns or rows from that side        at most 1 / size
 strokes-thin, -medium, -thick       round brush strokes along random walks      at most 1 / size^2
 scatter                             single pixels                               at most 1 / size^2
-mouth, eyes, hair                   that part of a face, see below              at most 1 / size^2
+mouth, eyes, nose, hair             that part of a face, see below              at most 1 / size^2
 ==================================  ==========================================  =======================
 
 The first three rows keep to 0.5 / size unless that would leave nothing known or nothing missing. At least
 one pixel of a mask is known and at least one is missing. The parts of a face lie where CelebA's aligned square
-has them: mouth and eyes are rounded boxes around them, hair is a band around the face above the chin; each grows
-from its middle until the coverage is reached. Source: this project.
+has them: mouth, eyes and nose are rounded boxes around them, hair is a band around the face above the chin; each
+grows from its middle until the coverage is reached. Source: this project.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .images import decode, write_png
 __all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "resize_mask", "write_mask"]
 
 # Middle (fraction of the height), relative width and height of a part of a face in CelebA's aligned square.
-_PARTS = {"mouth": (0.755, 0.24, 0.13), "eyes": (0.51, 0.36, 0.12)}
+_PARTS = {"mouth": (0.755, 0.24, 0.13), "eyes": (0.51, 0.36, 0.12), "nose": (0.605, 0.14, 0.14)}
 # A stroke is a walk of SEGMENTS straight pieces; lengths and brush widths are fractions of the image's side.
 SEGMENTS = 8
 LENGTH = (0.05, 0.25)
@@ -173,6 +173,7 @@ _MAKERS: dict[str, Callable[[int, float, torch.Generator], Tensor]] = {
     "scatter": _scatter,
     "mouth": partial(_part, part="mouth"),
     "eyes": partial(_part, part="eyes"),
+    "nose": partial(_part, part="nose"),
     "hair": partial(_part, part="hair"),
 }
 FAMILIES: tuple[str, ...] = tuple(_MAKERS)

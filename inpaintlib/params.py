@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from .checks import InpaintError
 from .features import LPIPS_NETWORKS
-from .invert import SPACES, STARTS, Search
+from .invert import SPACES, Search
 from .losses import LPIPS_MODES, Objective, objective_from
 from .masks import FAMILIES
 from .steering import CLIP_FORMS, FORMS
 
-__all__ = ["MODELS", "Classifier", "Clip", "Generator", "Inpaint", "Inversion", "MseLpips", "NaiveMse", "Params",
-           "load", "model_for"]  # fmt: skip
+__all__ = ["MODELS", "Classifier", "Clip", "Generator", "Inpaint", "Inversion", "MaskRobustness", "MseLpips",
+           "NaiveMse", "Params", "Regularisers", "Stochasticity", "Summary", "load",
+           "model_for"]  # fmt: skip
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**62)]
@@ -101,6 +102,7 @@ class Inversion(Params):
 class Targets(Inversion):
     """What the notebooks share that inpaint a set of test images."""
 
+    image_steps: Count  # budget: most generator passes of one image, see store.Store
     faces: Annotated[int, Field(ge=2)]  # generated targets; one has no interval
     batch_size: Count
     mask_family: MaskFamily
@@ -146,6 +148,7 @@ class MseLpips(Targets):
 class Steered(Inversion):
     """What the notebooks share that steer the hole with a wish."""
 
+    image_steps: Count  # budget: most generator passes of one image, see store.Store
     discriminator: Name  # scores how real a face looks
     faces: Annotated[int, Field(ge=2)]  # generated targets
     batch_size: Count
@@ -237,6 +240,122 @@ class Clip(Steered):
         return {key: value for key, value in self if key.startswith("clip_")}
 
 
+class MaskRobustness(Inversion):
+    """Parameters of ``mask_robustness.ipynb``."""
+
+    notebook = "mask_robustness"
+
+    image_steps: Count  # budget: most generator passes of one image, see store.Store
+    faces: Annotated[int, Field(ge=2)]  # generated targets
+    batch_size: Count
+    lpips_weight: Positive
+    lpips_network: LpipsNetwork
+    lpips_mode: LpipsMode
+    shapes: list[MaskFamily]
+    face_parts: list[MaskFamily]
+    strokes: list[MaskFamily]
+    coverages: Annotated[list[Fraction], Field(min_length=2)]
+    part_limit: Fraction  # largest coverage of the parts of the face
+    noticeable: Share  # what counts as harder: least relative difference of hole LPIPS
+    position_coverage: Fraction  # at which the sides are compared, one of coverages
+    least_hidden: Count  # masks that must hide a pixel for the map of difficulty
+    probe_family: MaskFamily  # the mask that is shifted, and under which known pixels are corrupted
+    probe_coverage: Fraction
+    shifts: Annotated[list[Count], Field(min_length=1)]
+    random_starts: Annotated[int, Field(ge=2)]  # of a face, against which shifts are measured
+    noise_levels: Annotated[list[Positive], Field(min_length=1)]
+    jpeg_qualities: Annotated[list[Annotated[int, Field(ge=1, le=95)]], Field(min_length=1)]
+    photos: Annotated[int, Field(ge=0)]  # held-out CelebA faces, where INPAINTLIB_DATA is set
+    photo_families: Annotated[list[MaskFamily], Field(min_length=1)]
+    resamples: Resamples
+    shown: Count  # faces in the picture
+
+    @model_validator(mode="after")
+    def _what_is_compared_is_there(self) -> Self:
+        for name in ("coverages", "shifts", "noise_levels", "jpeg_qualities", "photo_families"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} must name nothing twice")
+        families = self.families()
+        if len(set(families)) < len(families):
+            raise ValueError("shapes, face_parts and strokes must name no family twice, and none of the sides")
+        if missing := {"center", "scatter", *self.photo_families} - set(families):
+            raise ValueError(f"the families must hold what is compared; {', '.join(sorted(missing))} lack")
+        if self.position_coverage not in self.coverages:
+            raise ValueError(f"position_coverage must be one of coverages, {self.coverages}")
+        return self
+
+    def families(self) -> list[MaskFamily]:
+        """Returns the families of masks; the four sides, which one test compares, are always there."""
+        return [*self.shapes, "left", "right", "top", "bottom", *self.face_parts, *self.strokes]
+
+    def corruptions(self) -> dict[str, Any]:
+        """Returns what is done to the known pixels, for ``corruptions.corruption_scores``."""
+        return {"noise_levels": self.noise_levels, "jpeg_qualities": self.jpeg_qualities}
+
+
+class Regularisers(Targets):
+    """Parameters of ``regularisers.ipynb``."""
+
+    notebook = "regularisers"
+
+    mse_weight: Positive
+    lpips_weight: Positive
+    lpips_network: LpipsNetwork
+    lpips_mode: LpipsMode
+    discriminator: Name  # of the adversarial term; scores how real a face looks where it was no part of the objective
+    adversarial_weights: Annotated[list[Positive], Field(min_length=1)]
+    l2_weights: Annotated[list[Positive], Field(min_length=1)]
+    mahalanobis_weights: Annotated[list[Positive], Field(min_length=1)]
+    noise_weight: Weight  # of the penalty on optimised noise
+    lbfgs_step: Positive  # first step length of L-BFGS
+    best_of: Count  # random codes of the start that takes the best of them
+    near: Fraction  # what counts as converged: largest distance from the last error, as a fraction of it
+    noticeable: Share  # what counts as a noticeable gain, as a fraction of the default's hole LPIPS
+    reference: Annotated[int, Field(ge=4)]  # other generated faces that sets of fillings are compared with
+
+    @model_validator(mode="after")
+    def _weights_differ(self) -> Self:
+        for kind, weights in self.weights().items():
+            if len(set(weights)) < len(weights):
+                raise ValueError(f"{kind}_weights must name nothing twice")
+        return self
+
+    def weights(self) -> dict[str, list[float]]:
+        """Returns regulariser -> its weights."""
+        return {"adversarial": self.adversarial_weights, "l2": self.l2_weights, "mahalanobis": self.mahalanobis_weights}
+
+
+class Stochasticity(Targets):
+    """Parameters of ``stochasticity.ipynb``."""
+
+    notebook = "stochasticity"
+
+    space: Literal["w", "w+"]  # the mean code is in no other
+    lpips_weight: Weight
+    lpips_network: LpipsNetwork
+    lpips_mode: LpipsMode
+    samples: Annotated[int, Field(ge=4)]  # seeds of a face
+    crossed: Annotated[int, Field(ge=2)]  # seeds that are searched under every hole
+    shifts: Annotated[list[Count], Field(min_length=1)]
+    rate: Fraction  # the other learning rate, as a fraction of learning_rate
+    steps_long: Count  # updates of the longer searches
+    coverages: Annotated[list[Fraction], Field(min_length=2)]  # of the spectra
+    stochastic: Share  # what counts as stochastic: the start's effect beyond the noise inputs', of different faces'
+    diverse: Share  # what counts as diverse: hole LPIPS between fillings, of different faces'
+
+    @model_validator(mode="after")
+    def _crossed_are_of_the_samples(self) -> Self:
+        if self.crossed > self.samples:
+            raise ValueError(f"crossed must be at most samples, {self.samples}")
+        return self
+
+
+class Summary(Params):
+    """Parameters of ``summary.ipynb``: it gathers what the other reports of its profile left."""
+
+    notebook = "summary"
+
+
 class Inpaint(Inversion):
     """Parameters of ``inpaint.ipynb``; the paths and wishes are empty in the params file, `make inpaint` gives them."""
 
@@ -249,7 +368,7 @@ class Inpaint(Inversion):
     resize_mask: bool
     threshold_mask: bool
     samples: Count
-    start: Literal[STARTS]
+    start: Literal["w_avg", "random"]  # search.STARTS but "best", which would need candidates
     lpips_weight: Weight
     lpips_mode: LpipsMode
     lpips_network: LpipsNetwork
@@ -283,7 +402,21 @@ class Inpaint(Inversion):
 
 
 # The order is the reading order of the reports.
-MODELS: dict[str, type[Params]] = {m.notebook: m for m in (Generator, NaiveMse, MseLpips, Classifier, Clip, Inpaint)}
+MODELS: dict[str, type[Params]] = {
+    m.notebook: m
+    for m in (
+        Generator,
+        NaiveMse,
+        MseLpips,
+        Classifier,
+        Clip,
+        MaskRobustness,
+        Stochasticity,
+        Regularisers,
+        Summary,
+        Inpaint,
+    )
+}
 
 
 def model_for(notebook: str, defaults: Mapping[str, Any]) -> type[Params]:

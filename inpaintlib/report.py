@@ -1,7 +1,7 @@
 """HTML reports from executed notebooks, their index, and the check that they are whole.
 
 A page is one file that needs nothing else: pictures are inside it, formulas are MathML, there is no
-script. Only its links to the tables and to the other reports name files, all beside it.
+script. Only its links to tables and to other reports name files: beside it, or in ``reports/reference/``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from PIL import Image
 
+from . import claims, reference
 from .checks import InpaintError
 from .files import write_atomically
 from .formulas import markdown
+from .pages import claims_html, figure_html, report_name, table_html
 from .params import MODELS
 from .study import PROGRESS_MARK, project_root
 
@@ -31,6 +33,7 @@ __all__ = ["check", "index", "render", "stems"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 640
+FILTERS = {"figure_html": figure_html}
 TOOLS = ("inpaint",)  # notebooks that work on the reader's own files: no reports of the study
 
 
@@ -47,15 +50,18 @@ def render(executed: Path) -> Path:
     converted, or the page cannot be written.
     """
     nb = _results_only(_read(executed))
+    others = stems(executed.parent.name)
     page = {
         "stem": executed.stem,
         "title": re.sub("<[^>]+>", "", _opening(nb, executed)[0]),
         "css": _css(),
-        "others": [(stem, stem.replace("_", " ")) for stem in stems(executed.parent.name)],
+        "others": [(stem, report_name(stem)) for stem in others],
+        "neighbours": _neighbours(executed.stem, others),
+        "reference": _reference(executed),
         "tables": sorted(p.name for p in (executed.parent / "tables").glob(f"{executed.stem}-*.csv")),
         "note": _note(nb),
     }
-    exporter = _Exporter(extra_template_basedirs=[str(TEMPLATES)], template_name="report")
+    exporter = _Exporter(extra_template_basedirs=[str(TEMPLATES)], template_name="report", filters=FILTERS)
     html, _ = exporter.from_notebook_node(nb, resources={"page": page})
     target = executed.with_suffix(".html")
     write_atomically(target, html.encode())
@@ -63,9 +69,9 @@ def render(executed: Path) -> Path:
 
 
 def index(profile: str) -> Path:
-    """Writes ``reports/<profile>/index.html``, a card for each report there is, and returns its path.
+    """Writes ``reports/<profile>/index.html``, the claims and a card for each report there is, and returns its path.
 
-    Raises InpaintError if there is no report, or the page cannot be written.
+    Raises InpaintError if there is no report, a claim's file is damaged, or the page cannot be written.
     """
     folder = project_root() / "reports" / profile
     pages = sorted(folder.glob("*.ipynb"), key=lambda path: _reading_order(path.stem))
@@ -74,7 +80,8 @@ def index(profile: str) -> Path:
         raise InpaintError(f"{folder} must hold reports before they can be listed; it holds none")
     template = Environment(loader=FileSystemLoader(TEMPLATES)).get_template("index.html.j2")
     target = folder / "index.html"
-    write_atomically(target, template.render(profile=profile, cards=cards, css=_css()).encode())
+    text = template.render(profile=profile, cards=cards, css=_css(), claims=_claims(profile, cards))
+    write_atomically(target, text.encode())
     return target
 
 
@@ -96,6 +103,32 @@ def check(profile: str) -> None:
     faults += [f"index.html does not list {path.name}" for path in pages if f'href="{path.name}"' not in listed]
     if faults or not pages:
         raise InpaintError(f"{folder} must hold whole reports: " + ("; ".join(faults) or "the profile has no notebook"))
+
+
+def _claims(profile: str, cards: list[dict[str, Any]]) -> str:
+    """Returns the table of claims as HTML, '' for a profile whose reports test none."""
+    if not claims.recorded(profile):
+        return ""
+    return claims_html(claims.gather(profile), {card["stem"]: f"{card['stem']}.html" for card in cards})
+
+
+def _neighbours(stem: str, others: list[str]) -> list[tuple[str, str, str]]:
+    """Returns (relation, stem, name) of the report before and of the one after, in reading order."""
+    if stem not in others:
+        return []
+    place = others.index(stem)
+    near = {"prev": others[:place][-1:], "next": others[place + 1 : place + 2]}
+    return [(relation, other, report_name(other)) for relation, found in near.items() for other in found]
+
+
+def _reference(executed: Path) -> dict[str, Any]:
+    """Returns what a page shows of the committed numbers: nothing where they are its own."""
+    profile = claims.reference_profile(executed.stem)
+    if profile in ("", executed.parent.name):
+        return {}
+    tables = [(table.name, table.href, "" if table.rows is None else table_html(table.rows))
+              for table in reference.tables(executed.stem)]  # fmt: skip
+    return {"profile": profile, "tables": tables}
 
 
 class _Exporter(HTMLExporter):
@@ -149,13 +182,13 @@ def _note(nb: NotebookNode) -> str:
 def _card(executed: Path) -> dict[str, Any]:
     nb = _results_only(_read(executed))
     title, summary = _opening(nb, executed)
-    claims = sorted((executed.parent / "claims").glob(f"{executed.stem}-*.json"))
+    found = [json.loads(path.read_text()) for path in (executed.parent / "claims").glob(f"{executed.stem}-*.json")]
     return {
         "stem": executed.stem,
         "title": title,
         "summary": summary,
         "thumbnail": _thumbnail(nb),
-        "claims": [json.loads(path.read_text()) for path in claims],
+        "claims": sorted(found, key=lambda claim: claims.reading_order(claim["id"])),
         "note": _note(nb),
     }
 

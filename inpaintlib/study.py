@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,17 +27,18 @@ import pandas as pd
 import torch
 from IPython import get_ipython
 from IPython.display import HTML, Image, Markdown, display
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from .checks import InpaintError, check_choice, check_number
-from .files import write_atomically
+from .checks import InpaintError, check_choice, check_integer, check_number
+from .files import remove_orphans, write_atomically
 from .machine import hardware, peak_memory_gb, versions
+from .pages import table_html
 from .params import Params
+from .store import Store, surroundings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Claim", "Progress", "Study", "begin", "generator", "project_root", "together"]
+__all__ = ["Claim", "Progress", "Study", "begin", "generator", "notice", "project_root", "together"]
 
 DPI = 150
 VERDICTS = ("supported", "not supported", "undecided")
@@ -69,15 +70,30 @@ def generator(seed: int, index: int = 0) -> torch.Generator:
 
 
 def begin(p: Params) -> Study:
-    """Returns the study of a notebook with parameters ``p``; makes torch deterministic in this process."""
+    """Returns the study of a notebook with parameters ``p``; makes torch deterministic in this process.
+
+    Results depend on the number of threads in their last bits, so it is fixed: 1, or ``INPAINTLIB_THREADS``. On a
+    processor notebooks that run side by side use the cores better than threads do.
+    """
+    torch.set_num_threads(_threads())
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     return Study(p.notebook, p.model_dump())
 
 
+def _threads() -> int:
+    value = os.environ.get("INPAINTLIB_THREADS") or "1"
+    if not value.isdecimal() or int(value) < 1:
+        raise InpaintError(f"INPAINTLIB_THREADS must be a whole number of at least 1; got {value!r}")
+    return int(value)
+
+
 class Claim(NamedTuple):
-    """A claim's effect with its 95 % interval and its verdict; shown as a box in a notebook."""
+    """A claim's effect with its 95 % interval and its verdict; shown as a box in a notebook.
+
+    ``least`` is the threshold that the interval was held against, ``n`` the number of images; None if there is none.
+    """
 
     id: str
     notebook: str
@@ -86,10 +102,14 @@ class Claim(NamedTuple):
     low: float
     high: float
     verdict: str
+    least: float | None = None
+    n: int | None = None
 
     def _repr_html_(self) -> str:
         kind = self.verdict.replace(" ", "-")
         numbers = f"effect {self.effect:.3g}, 95 % interval [{self.low:.3g}, {self.high:.3g}]"
+        numbers += "" if self.least is None else f", threshold {self.least:.3g}"
+        numbers += "" if self.n is None else f", n = {self.n}"
         return (
             f'<div class="claim {kind}"><b>{escape(self.id)}: {self.verdict}.</b> '
             f"{escape(self.statement)} <span>({numbers})</span></div>"
@@ -115,6 +135,14 @@ class Study:
         self.folder = self.root / "reports" / self.settings["profile"]
         self.seconds: dict[str, float] = {}
         self._start = time.perf_counter()
+
+    @cached_property
+    def store(self) -> Store:
+        """Where finished searches are kept, ``cache/`` or ``INPAINTLIB_CACHE``; its budget is ``image_steps``."""
+        folder = Path(os.environ.get("INPAINTLIB_CACHE") or self.root / "cache")
+        remove_orphans(folder)
+        context = surroundings("grid")
+        return Store(folder, context=context, budget=self.settings.get("image_steps"), tell=notice)
 
     def path(self, name: str) -> Path:
         """Returns the path that a parameter names: relative ones start at the project's root."""
@@ -148,15 +176,18 @@ class Study:
             raise InpaintError(f"table {name!r} must keep its keys in columns; reset_index() its {table.index.names}")
         text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         write_atomically(self._file("tables", name, "csv"), text.encode())
-        return HTML(_table_html(table))
+        return HTML(table_html(table))
 
-    def claim(self, id: str, statement: str, effect: float, interval: tuple[float, float], verdict: str) -> Claim:
+    def claim(self, id: str, statement: str, effect: float, interval: tuple[float, float], verdict: str, *,
+              least: float | None = None, n: int | None = None) -> Claim:  # fmt: skip
         """Records the verdict on a claim as ``claims/<notebook>-<id>.json`` and returns it, to be shown.
 
         Args:
             id: as in the list of claims, for instance ``"C1"``.
             effect: the estimate; ``interval`` is its 95 % interval, low first.
             verdict: supported, not supported or undecided.
+            least: the threshold that decides; without it the summary cannot say how many images would.
+            n: the number of images that the interval is over.
         """
         check_choice("verdict", verdict, VERDICTS)
         low, high = interval
@@ -164,8 +195,14 @@ class Study:
             check_number(f"claim {id}: {name}", float(value))
         if low > high:
             raise InpaintError(f"claim {id}: interval must be low end first; got ({low:.6g}, {high:.6g})")
-        rounded = (float(f"{value:.6g}") for value in (effect, low, high))
-        record = Claim(id, self.notebook, statement, *rounded, verdict)
+        if least is not None:
+            check_number(f"claim {id}: least", float(least))
+            least = _rounded(least)
+        if n is not None:
+            check_integer(f"claim {id}: n", n, low=1)
+            n = int(n)
+        numbers = (_rounded(effect), _rounded(low), _rounded(high))
+        record = Claim(id, self.notebook, statement, *numbers, verdict, least, n)
         text = json.dumps(record._asdict(), indent=2, ensure_ascii=False) + "\n"
         write_atomically(self._file("claims", id, "json"), text.encode())
         return record
@@ -206,29 +243,20 @@ class Study:
         return self.folder / kind / f"{self.notebook}-{name}.{suffix}"
 
 
-def _table_html(table: pd.DataFrame) -> str:
-    """Returns a table without its index, numbers to the right, missing ones as a dash."""
-    numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in table.dtypes]
-    marks = [' class="number"' if number else "" for number in numeric]
-    rows = table.astype(object).itertuples(index=False, name=None)
-    head = "".join(f"<th{mark}>{escape(str(name))}</th>" for mark, name in zip(marks, table.columns, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{mark}>{_cell(value)}</td>" for mark, value in zip(marks, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
-def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return escape(str(value))
-    if math.isnan(value):
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
+def notice(text: str) -> None:
+    """Says a sentence in the terminal, and in a notebook where its page leaves it out."""
+    if get_ipython() is None:
+        print(text, file=sys.stderr)
+    else:
+        display({"text/plain": text}, raw=True, metadata={PROGRESS_MARK: "notice"})
 
 
 class Progress:
-    """One line that says how far a long computation is; call it with (done, total) and optionally the losses.
+    """One line that says how far a long computation is; call it with (done, total) and optionally losses and a text.
 
     In a notebook it is one output, updated in place (the report leaves it out); the runner repeats it
     in the terminal. Elsewhere it prints to stderr.
@@ -243,15 +271,19 @@ class Progress:
         self._start = self._shown = time.perf_counter()
         self._handle: Any = None
 
-    def __call__(self, done: int, total: int, losses: torch.Tensor | None = None) -> None:
+    def __call__(self, done: int, total: int, losses: torch.Tensor | None = None, text: str = "") -> None:
         now = time.perf_counter()
+        if done == 0:
+            notice(f"{self.label}: {text or f'0 of {total}'}")
+            self._start = self._shown = time.perf_counter()
+            return
         if done < total and now - self._shown < self.every:
             return
         self._shown = now
         seconds = now - self._start
         left = f", {seconds * (total - done) / done:.0f} s left" if 0 < done < total else ""
         loss = "" if losses is None else f", mean loss {float(losses.mean()):.4g}"
-        self._show(f"{self.label}: {done} of {total}, {seconds:.0f} s{left}{loss}")
+        self._show(f"{self.label}: {text and f'{text}, '}{done} of {total}, {seconds:.0f} s{left}{loss}")
 
     def _show(self, line: str) -> None:
         if get_ipython() is None:

@@ -93,6 +93,35 @@ def test_results_do_not_wait_for_pages_pictures_and_training(first):
     assert jobs(folder) == ["bad", "good"]
 
 
+def test_the_summary_runs_after_all_others_and_again_after_each_of_them(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for stem in ("bad", "summary", "zebra"):
+        write(tmp_path, stem, notebook())
+    planned = make(tmp_path, "-n", "-j1", "report-summary").stdout
+    runs = [planned.index(f"inpaintlib run notebooks/{stem}.ipynb") for stem in ("bad", "zebra", "summary")]
+    assert runs == sorted(runs) and planned.count("inpaintlib render") == 3, "its page links to theirs"
+    (tmp_path / "reports/embedded").mkdir(parents=True)
+    for stem in ("bad", "zebra", "summary"):
+        (tmp_path / f"reports/embedded/{stem}.ipynb").touch()
+        (tmp_path / f"reports/embedded/{stem}.html").touch()
+    assert jobs(tmp_path) == []
+    assert jobs(tmp_path, "-W", "notebooks/zebra.ipynb") == ["zebra", "summary"]
+    assert jobs(tmp_path, "-W", "notebooks/summary.ipynb") == ["summary"]
+    for name in ("reports/reference/a.csv", "reports/full/claims/a-C1.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+        assert jobs(tmp_path) == ["summary"]
+        (tmp_path / name).unlink()
+
+
+def test_the_reference_is_of_the_profile_that_is_asked_for(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    assert make(tmp_path, "-n", "reference").stdout.endswith("-m inpaintlib reference \n")
+    assert make(tmp_path, "-n", "reference", "PROFILE=large").stdout.endswith("-m inpaintlib reference large\n")
+    write(tmp_path, "good", notebook())
+    assert "must hold tables of finished reports" in make(tmp_path, "reference").stderr
+
+
 def bare(folder):
     """Returns a Python that has none of the project's packages."""
     script = folder / "bare-python"
@@ -104,7 +133,7 @@ def bare(folder):
 TRAININGS = ["train-attributes", "train-clip", "train-faces64", "train-percept"]
 
 
-@pytest.mark.parametrize("target", ["all", "test", "check", "inpaint", "env", *TRAININGS])
+@pytest.mark.parametrize("target", ["all", "test", "check", "inpaint", "env", "reference", *TRAININGS])
 def test_a_python_without_the_packages_is_one_sentence(tmp_path, target):
     shutil.copy(ROOT / "Makefile", tmp_path)
     write(tmp_path, "good", notebook())
@@ -178,7 +207,7 @@ def test_the_real_project_uses_no_undefined_variable():
 
 def test_help_is_the_default_and_lists_the_targets():
     said = make(ROOT).stdout
-    for target in ("all", "test", "env", "inpaint", "clean", "lint", "lock", *TRAININGS, "report-NAME"):
+    for target in ("all", "test", "env", "inpaint", "clean", "lint", "lock", "reference", *TRAININGS, "report-NAME"):
         assert f"  {target} " in said
 
 

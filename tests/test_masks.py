@@ -88,6 +88,22 @@ def test_fixed_families_lie_where_their_name_says(family: str, where: tuple):
     assert torch.equal(_make(family, coverage=float(expected.mean()))[0, 0], expected)
 
 
+@pytest.mark.parametrize(
+    ("family", "y", "x", "inside", "outside"),
+    [  # places in CelebA's aligned square, as fractions of its side
+        ("mouth", 0.755, 0.5, [(0.74, 0.4), (0.78, 0.6)], [(0.65, 0.5), (0.5, 0.37)]),
+        ("eyes", 0.51, 0.5, [(0.5, 0.37), (0.5, 0.62)], [(0.7, 0.5), (0.3, 0.5)]),
+        ("nose", 0.605, 0.5, [(0.53, 0.5), (0.67, 0.44), (0.67, 0.56)], [(0.5, 0.37), (0.5, 0.62), (0.75, 0.5)]),
+    ],
+)
+def test_a_part_covers_it_and_not_its_neighbours(family: str, y: float, x: float, inside: list, outside: list):
+    hole = _make(family, coverage=0.05)[0, 0]
+    middle = (hole.nonzero() + 0.5).mean(dim=0) / 64
+    assert torch.allclose(middle, torch.tensor([y, x]), atol=0.02)
+    assert all(hole[int(64 * v), int(64 * u)] == 1 for v, u in inside)
+    assert all(hole[int(64 * v), int(64 * u)] == 0 for v, u in outside)
+
+
 def test_half_hides_the_asked_fraction_from_its_side():
     assert _make("right", 10, coverage=0.3)[0, 0, 4].tolist() == [0.0] * 7 + [1.0] * 3
 

@@ -126,9 +126,9 @@ def test_every_params_file_is_right_and_explains_its_keys(path):
 
 MSE_LPIPS = {
     "profile": "smoke", "seed": 0, "image_steps": 100, "generator": "faces64", "space": "z", "steps": 7,
-    "learning_rate": 0.3, "last_rate": 0.5, "mse_weight": 2.0, "faces": 2, "batch_size": 1, "mask_family": "center", "coverage": 0.2,
-    "resamples": 100, "shown": 1, "lpips_weight": 1.0, "lpips_network": "lpips-vgg", "lpips_modes": ["zero", "fill"],
-    "steps_long": 9, "great": 0.25,
+    "learning_rate": 0.3, "last_rate": 0.5, "mse_weight": 2.0, "faces": 2, "batch_size": 1, "mask_family": "center",
+    "coverage": 0.2, "resamples": 100, "shown": 1, "lpips_weight": 1.0, "lpips_network": "lpips-vgg",
+    "lpips_modes": ["zero", "fill"], "steps_long": 9, "great": 0.25,
 }  # fmt: skip
 
 

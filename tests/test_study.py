@@ -82,10 +82,19 @@ def test_a_claim_is_recorded_and_shown(run):
     stored = json.loads((run.folder / "claims" / "probe-C1.json").read_text())
     assert stored == claim._asdict() == {
         "id": "C1", "notebook": "probe", "statement": "A < B", "effect": 0.333333, "low": 0.25, "high": 0.5,
-        "verdict": "not supported",
+        "verdict": "not supported", "least": None, "n": None,
     }  # fmt: skip
     assert 'class="claim not-supported"' in claim._repr_html_()
-    assert "A &lt; B" in claim._repr_html_()
+    assert "A &lt; B" in claim._repr_html_() and "threshold" not in claim._repr_html_()
+
+
+def test_a_claim_may_record_its_threshold_and_number_of_images(run):
+    claim = run.claim("C1", "A", 0.5, (0.25, 0.75), "undecided", least=1 / 3, n=np.int64(32))
+    stored = json.loads((run.folder / "claims" / "probe-C1.json").read_text())
+    assert (stored["least"], stored["n"]) == (0.333333, 32) and "threshold 0.333, n = 32" in claim._repr_html_()
+    for wrong in ({"least": float("inf")}, {"n": 0}, {"n": 2.5}):
+        with pytest.raises(InpaintError, match=f"claim C2: {next(iter(wrong))} must be"):
+            run.claim("C2", "A", 0.5, (0.25, 0.75), "undecided", **wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""The sentences of the report ``stochasticity``, computed from its tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .fillings import BOTH, FACES, KEPT, LONG, MASK, NOISE, RATE, SPACE, start
+from .metrics import Interval, paired_difference
+from .stochasticity import CEILING, EDGE, SEEN, fractions
+
+__all__ = ["convergence", "sources", "theory", "truth"]
+
+
+def _range(row: pd.Series) -> str:
+    return f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def sources(spreads: pd.DataFrame, summary: pd.DataFrame, shares: pd.DataFrame, space: str, *,
+            resamples: int) -> str:  # fmt: skip
+    """Reading of what varies, and by how much; ``shares`` is the table of ``stochasticity.decomposition``."""
+    lpips = summary[summary["metric"] == "lpips"].set_index("method")
+    ours = start(space)
+    text = (
+        f"Two fillings from other random starts in {space.upper()} differ in hole LPIPS by {_range(lpips.loc[ours])} "
+        "of what holes of different faces differ by. "
+        f"From one start, it is {_range(lpips.loc[NOISE])} by noise inputs, "
+        f"{_range(lpips.loc[RATE])} by the learning rate, {_range(lpips.loc[SPACE])} between W and W+ and "
+        f"{_range(lpips.loc[MASK])} by a shift of the hole; with start and noise inputs both drawn anew, "
+        f"{_range(lpips.loc[BOTH])}. "
+    )
+    wide = fractions(spreads, "lpips")
+    more = paired_difference(wide[NOISE], wide[KEPT], resamples=resamples)
+    text += f"Under a code that is kept, noise inputs change {_range(lpips.loc[KEPT])}: "
+    text += (
+        "most of what they do, they do by diverting the search.\n\n"
+        if more.low > 0 and lpips.loc[KEPT, "mean"] < 0.5 * lpips.loc[NOISE, "mean"]
+        else "what they do is not mainly to divert the search.\n\n"
+    )
+    parts = [
+        f"in the design {design} {rows.iloc[0]['mean']:.0%} ({rows.iloc[0]['low']:.0%} to {rows.iloc[0]['high']:.0%}; "
+        f"independent fillings would give {rows.iloc[0]['chance']:.0%})"
+        for design, rows in shares.groupby("design", sort=False)
+    ]
+    return text + f"The start alone explains of the sum of squares {', '.join(parts)}."
+
+
+def convergence(spreads: pd.DataFrame, correlations: pd.DataFrame, *, resamples: int) -> str:
+    """Reading of whether diversity is that of unfinished searches: against fit, and with more steps."""
+    told = [f"{row['mean']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}) in {row['space'].upper()}"
+            for _, row in correlations.iterrows()]  # fmt: skip
+    sure = correlations[correlations["low"] > 0]["space"].str.upper().tolist()
+    known = spreads.pivot(index="face", columns="source", values="known")
+    change = paired_difference(*(fractions(spreads, "lpips")[name] for name in (LONG, start("w"))), resamples=resamples)
+    return (
+        "Within a face, Spearman's correlation of a filling's error on the known pixels with its distance to the "
+        f"others is {', '.join(told)}: "
+        + (
+            f"in {' and '.join(sure)} the odd ones fit worse. "
+            if sure
+            else "no space shows that the odd ones fit worse. "
+        )
+        + f"With more steps in W the error on the known pixels goes from {known[start('w')].mean():.2f} to "
+        f"{known[LONG].mean():.2f} (a random face has {known[FACES].mean():.2f}), and hole LPIPS between fillings "
+        f"changes by {change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f}) of that between faces: "
+        + _convergence(change)
+    )
+
+
+def _convergence(change: Interval) -> str:
+    if change.high < 0:
+        return "some of the diversity is that of searches which were not finished."
+    if change.low > 0:
+        return "fillings move further apart as the search goes on."
+    return "that the diversity is only that of unfinished searches, this does not show."
+
+
+def truth(table: pd.DataFrame, spreads: pd.DataFrame, space: str) -> str:
+    """Reading of ``stochasticity.truths``, and of how many fillings are distinct."""
+    lines = []
+    for name in (start(space), LONG, NOISE):
+        of = table[table["source"] == name].set_index("measure")
+        inside, odd = of.loc["inside"], of.loc["outlying"]
+        word = "no certain sign that they are too narrow"
+        if inside["high"] < inside["expected"]:
+            word = "they are too narrow, overconfident"
+        elif inside["low"] > inside["expected"]:
+            word = "they are wider than need be"
+        lines.append(
+            f"* *{name}*: the truth lies within the fillings in {inside['mean']:.0%} of the hole's values "
+            f"({inside['low']:.0%} to {inside['high']:.0%}; {inside['expected']:.0%} were it one of them): {word}. "
+            f"{odd['mean']:.0%} of the fillings are closer to the others than the truth is (50% expected)."
+        )
+    counts = spreads.groupby("source")[["distinct", "levels"]].mean()
+    told = [f"{counts.loc[name, 'distinct']:.1f} of {counts.loc[name, 'levels']:.0f} ({name})"
+            for name in (start("z"), start("w"), start("w+"), FACES)]  # fmt: skip
+    return "\n".join(lines) + f"\n\nDistinct beyond what noise inputs cause are on average {', '.join(told)}."
+
+
+def theory(pinned: pd.DataFrame, explained: pd.DataFrame) -> str:
+    """Reading of the spectra, and of how the linear theory's map compares with the observed one."""
+    least, most = pinned.iloc[0], pinned.iloc[-1]
+    row = explained.set_index("map").loc
+    seen = row[SEEN]
+    told = seen["low"] > 0 and seen["mean"] > row[EDGE]["mean"]
+    return (
+        f"Of {most['of']:.0f} directions of the code the visible part pins down {_count(least)} with "
+        f"{least['hidden']:.0%} hidden and {_count(most)} with {most['hidden']:.0%}; the others are free. "
+        f"The theory's map of the standard deviation correlates with the observed one by {_range(seen)}, where "
+        f"the distance to the edge alone reaches {_range(row[EDGE])} and a perfect map about "
+        f"{row[CEILING]['mean']:.2f}: it {'tells something of' if told else 'does not tell'} *where* fillings differ. "
+        f"It foretells {seen['size']:.2f} ({seen['size_low']:.2f} to {seen['size_high']:.2f}) of *how much*: "
+        f"{_size(seen)}."
+    )
+
+
+def _size(seen: pd.Series) -> str:
+    if seen["size_high"] < 0.5:
+        return (
+            "far too little. At one solution the visible part leaves less open than the fillings differ by, so most of "
+            "their difference is that of searches which end at different solutions"
+        )
+    if seen["size_low"] > 2.0:
+        return "too much. The fillings use only a part of what the visible part leaves open"
+    if seen["size_low"] > 0.5 and seen["size_high"] < 2.0:
+        return "about right. What the visible part leaves open around one solution explains the fillings"
+    return "the interval is too wide to tell whether it explains the fillings"
+
+
+def _count(row: pd.Series) -> str:
+    return f"{row['mean']:.0f} ({row['low']:.0f} to {row['high']:.0f})"
