@@ -14,8 +14,8 @@ import pandas as pd
 from .checks import InpaintError, check_integer
 from .study import project_root
 
-__all__ = ["LACKING", "REPORTS", "SLIDES", "gather", "needed", "reading_order", "recorded", "reference_folder",
-           "reference_profile"]  # fmt: skip
+__all__ = ["EITHER_WAY", "LACKING", "REPORTS", "SLIDES", "gather", "needed", "reading_order", "recorded",
+           "reference_folder", "reference_profile", "upright"]  # fmt: skip
 
 SLIDES = {
     "C1": "MSE alone is not sufficient: blurry or implausible in the hole; LPIPS helps greatly",
@@ -37,6 +37,8 @@ LACKING = {
     "C4": "needs a CLIP that did not learn from these attributes, as ViT-B-16/openai",
     "C8": "needs an encoder that gives the search its start, and a feed-forward model; neither is built yet",
 }
+# Claims of a size in either direction: -0.3 exceeds a threshold of 0.1.
+EITHER_WAY = ("C6-shape", "C6-position")
 BEST = "full"  # the profile whose verdicts count, where there are any
 NUMBERS = ("effect", "low", "high", "least", "n")
 
@@ -107,6 +109,12 @@ def needed(n: int, effect: float, low: float, high: float, least: float) -> int 
     return None if distance == 0 else math.ceil(n * (half / distance) ** 2)
 
 
+def upright(record: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Returns effect, low and high as they are held against the threshold: mirrored where no direction is asked for."""
+    effect, low, high = record["effect"], record["low"], record["high"]
+    return (-effect, -high, -low) if record["id"] in EITHER_WAY and effect < 0 else (effect, low, high)
+
+
 def reading_order(id: str) -> tuple[int, str]:
     """Returns the key that sorts C2 before C10, a claim before its parts, and other names last."""
     number = re.match(r"C(\d+)(?:-|$)", id)
@@ -135,13 +143,14 @@ def _row(record: Mapping[str, Any], here: Mapping[str, Any] | None) -> dict[str,
 
 def _decides(record: Mapping[str, Any]) -> str:
     """Says in a clause what would decide an undecided claim."""
-    n, effect, low, high, least = (record[key] for key in ("n", "effect", "low", "high", "least"))
+    n, least, (effect, low, high) = record["n"], record["least"], upright(record)
     if lacks := [name for name, value in (("threshold", least), ("number of images", n)) if pd.isna(value)]:
         return LACKING.get(record["id"], f"its report records no {' and no '.join(lacks)}")
     if not low <= least <= high:
         return LACKING.get(record["id"], "its interval is clear of the threshold; another condition of the test is not")
     items = needed(int(n), effect, low, high, least)
-    count = "no number of images would decide it" if items is None else f"about {_short(items)} images would decide it"
+    enough = "no number of" if items is None else f"about {_short(max(items, int(n) + 1))}"
+    count = f"{enough} images would decide it"
     return "; ".join(part for part in (LACKING.get(record["id"]), count) if part)
 
 

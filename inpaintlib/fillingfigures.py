@@ -41,7 +41,7 @@ def shares(table: pd.DataFrame) -> Figure:
         ax.errorbar(rows["mean"], rows["part"], xerr=error, fmt="o", color=PALETTE[0], capsize=3, label="fillings")
         ax.plot(rows["chance"], rows["part"], "D", color="0.4", mfc="white", label="independent fillings")
         ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="share of the sum of squares")
-        ax.set_title(design.replace(" x ", " × "), fontsize=10)
+        ax.set_title(design, fontsize=10)
         ax.grid(axis="x", alpha=0.3)
         sns.despine(ax=ax)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)

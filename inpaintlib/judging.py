@@ -32,6 +32,7 @@ from .stylegan2 import Discriminator, Generator
 from .weights import checksums, load_discriminator
 
 __all__ = [
+    "FormVerdict",
     "Judges",
     "check_apart",
     "clip_margin",
@@ -297,7 +298,7 @@ C3 = (
 )
 C3_FORM = (
     "The {form} form improves on plain BCE (tested: less error on the known pixels, and no loss of judged success "
-    "above {equal:.0%} of the faces)"
+    "above {equal:.0%} of the faces; shown is {what})"
 )
 C4 = (
     "Classifiers are rare, CLIP is more generic (tested: the same wishes by prompt succeed at least as often, less "
@@ -305,22 +306,29 @@ C4 = (
 )
 
 
-def form_verdicts(table: pd.DataFrame, case: Case, *, equal: float,
-                  resamples: int) -> dict[str, tuple[Interval, str]]:  # fmt: skip
-    """Returns form -> what it saves of plain BCE's error on the known pixels, and the verdict on its improvement.
+class FormVerdict(NamedTuple):
+    """What decides whether a form improves: the effect is above ``least`` if it does."""
 
-    Supported: it saves error, and its loss of judged success is shown to be below ``equal``. Not supported: it saves
-    none, or its loss is shown to be above.
+    what: str
+    effect: Interval
+    least: float
+    verdict: str
+
+
+def form_verdicts(table: pd.DataFrame, case: Case, *, equal: float, resamples: int) -> dict[str, FormVerdict]:
+    """Returns form -> the part of its improvement on plain BCE that decides.
+
+    That is what it saves of the error on the known pixels, which must be above 0; where that is shown, its gain of
+    judged success, which must be above ``-equal``.
     """
     found = {}
     for form in ("margin", "soft"):
         wide = table.pivot(index="item", columns="method", values="judge_after")
-        effect = saved(table, case.name, variant(case, form), "known_mse_after", resamples=resamples)
-        lost = _rate((wide[case.name] - wide[variant(case, form)]).to_numpy(), resamples=resamples)
-        decided = verdict(effect)
-        if decided == "supported" and lost.high > equal:
-            decided = "not supported" if lost.low > equal else "undecided"
-        found[form] = effect, decided
+        error = saved(table, case.name, variant(case, form), "known_mse_after", resamples=resamples)
+        found[form] = FormVerdict("the error saved", error, 0.0, verdict(error))
+        if found[form].verdict == "supported":
+            kept = _rate((wide[variant(case, form)] - wide[case.name]).to_numpy(), resamples=resamples)
+            found[form] = FormVerdict("the gain of success", kept, -equal, verdict(kept, least=-equal))
     return found
 
 

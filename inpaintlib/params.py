@@ -341,7 +341,8 @@ class Stochasticity(Targets):
     steps_long: Count  # updates of the longer searches
     coverages: Annotated[list[Fraction], Field(min_length=2)]  # of the spectra
     stochastic: Share  # what counts as stochastic: the start's effect beyond the noise inputs', of different faces'
-    diverse: Share  # what counts as diverse: hole LPIPS between fillings, of different faces'
+    fits: Annotated[float, Field(ge=1)]  # what counts as fitting: known-pixel error, as a multiple of the face's least
+    diverse: Share  # what counts as diverse: hole LPIPS between fitting fillings, of different faces'
 
     @model_validator(mode="after")
     def _crossed_are_of_the_samples(self) -> Self:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
+from torch.func import jvp, vmap
 
 from .checks import InpaintError, check_integer, check_number
 from .codes import mapped_codes
@@ -69,16 +69,16 @@ def jacobian(generator: Generator, w: Tensor, directions: Tensor, *, chunk: int 
     if tuple(w.shape) != (dim,) or directions.ndim != 2 or len(directions) != dim:
         raise InpaintError(f"w and directions must have shapes ({dim},) and ({dim}, k); got {tuple(w.shape)} and "
                            f"{tuple(directions.shape)}")  # fmt: skip
-    columns = []
-    with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
+    plan = generator.synthesis.plan("const")
+
+    def image(code: Tensor) -> Tensor:
+        return generator.synthesis.render(code.expand(1, generator.num_ws, -1), plan).flatten()
+
+    with torch.no_grad(), warnings.catch_warnings():
         # torch compiles its own rules with a function that it calls deprecated, the first time.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-        plan = generator.synthesis.plan("const")
-        for steps in directions.t().split(chunk):
-            code = forward_ad.make_dual(w.repeat(len(steps), 1), steps.contiguous())
-            image = generator.synthesis.render(code[:, None].expand(-1, generator.num_ws, -1), plan)
-            columns.append(forward_ad.unpack_dual(image).tangent.flatten(1))
-    return torch.cat(columns).t()
+        along = vmap(lambda step: jvp(image, (w,), (step,))[1], chunk_size=chunk)
+        return along(directions.t()).t()
 
 
 def posterior_sd(known: Tensor, hidden: Tensor, sigma: float) -> Tensor:

@@ -34,16 +34,17 @@ from .spread import (
 )
 
 __all__ = ["C2", "C5", "CEILING", "EDGE", "SEEN", "UNSEEN", "best", "beyond_noise", "by_source", "decomposition",
-           "distances", "diverse", "explained", "fractions", "pinned", "rank_correlations", "sd_maps", "solutions",
-           "spreads", "summary", "truths"]  # fmt: skip
+           "distances", "diverse", "explained", "fitting", "fractions", "pinned", "rank_correlations", "sd_maps",
+           "solutions", "spreads", "summary", "truths"]  # fmt: skip
 
 C2 = (
     "Generations are stochastic (tested: in hole LPIPS, fillings from other random starts differ by at least "
     "{least:.0%} of what holes of different faces differ by, beyond what noise inputs alone cause)"
 )
 C5 = (
-    "The generations are diverse (tested: fillings of one face from random starts differ in hole LPIPS by at least "
-    "{least:.0%} of what holes of different faces differ by)"
+    "The generations are diverse (tested: fillings from random starts in W, those that err on the known pixels at most "
+    "{fits:g} times as much as the face's best, differ in hole LPIPS by at least {least:.0%} of what holes of "
+    "different faces differ by; a face without two of them counts as 0)"
 )
 SEEN, UNSEEN = "theory, visible part seen", "theory, nothing seen"
 EDGE, CEILING = "distance to the edge", "the most that so few fillings allow"
@@ -155,18 +156,18 @@ def truths(found: Mapping[str, Fillings], apart: Mapping[str, np.ndarray], targe
 
 
 def decomposition(found: Mapping[str, Fillings], hole: Tensor, *, crossed: int, resamples: int) -> pd.DataFrame:
-    """Returns the shares of the hole's sum of squares in two crossed designs, start x space and start x shifted hole.
+    """Returns the shares of the hole's sum of squares in two crossed designs, start × space and start × shifted hole.
 
     Columns design, part, mean, low, high (over faces) and chance: the share that independent fillings would give.
     """
     spaces = torch.stack([found[start(each)].image for each in SPACES], dim=2)
-    designs = {"start x space": ("space", spaces),
-               "start x hole": ("hole", found[CROSSED].image.unflatten(1, (crossed, -1)))}  # fmt: skip
+    designs = {"start × space": ("space", spaces),
+               "start × hole": ("hole", found[CROSSED].image.unflatten(1, (crossed, -1)))}  # fmt: skip
     rows = []
     for design, (other, images) in designs.items():
         shares = np.array([decompose(hole_pixels(each, hole)) for each in images])
         by_chance = chance(*images.shape[1:3])
-        for part, values, share in zip(("start", other, "both together"), shares.T, by_chance, strict=True):
+        for part, values, share in zip(("start", other, "interaction"), shares.T, by_chance, strict=True):
             rows.append((design, part, *mean_interval(values, resamples=resamples), share))
     return pd.DataFrame(rows, columns=["design", "part", "mean", "low", "high", "chance"])
 
@@ -177,9 +178,22 @@ def beyond_noise(table: pd.DataFrame, space: str, *, resamples: int) -> Interval
     return paired_difference(lpips[start(space)], lpips[NOISE], resamples=resamples)
 
 
-def diverse(table: pd.DataFrame, space: str, *, resamples: int) -> Interval:
-    """Returns what :data:`C5` tests: hole LPIPS of ``start`` as a fraction of that of FACES."""
-    return mean_interval(fractions(table, "lpips")[start(space)], resamples=resamples)
+def fitting(found: Fillings, fits: float) -> np.ndarray:
+    """Returns which fillings err on the known pixels at most ``fits`` times as much as the face's best, bool (F, L)."""
+    return (found.known <= fits * found.known.amin(dim=1, keepdim=True)).cpu().numpy()
+
+
+def diverse(found: Mapping[str, Fillings], apart: Mapping[str, np.ndarray], *, fits: float, resamples: int) -> Interval:
+    """Returns what :data:`C5` tests: hole LPIPS between fitting fillings of LONG as a fraction of that of FACES.
+
+    Only those that fit count: where the search has not come far, fillings differ as starts do, which says nothing.
+    """
+    values = []
+    for face, kept in enumerate(fitting(found[LONG], fits)):
+        among = apart[LONG][face, 1:, 1:][np.ix_(kept, kept)]
+        ours = mean_distance(among).mean() if len(among) > 1 else 0.0
+        values.append(ours / mean_distance(apart[FACES][face, 1:, 1:]).mean())
+    return mean_interval(values, resamples=resamples)
 
 
 def best(found: Fillings) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from .checks import InpaintError
-from .claims import LACKING, REPORTS, SLIDES, gather
+from .claims import EITHER_WAY, LACKING, REPORTS, SLIDES, gather, upright
 from .figures import PALETTE
 from .metrics import Interval
 from .pages import claims_html, figure_html, report_name
@@ -45,8 +45,12 @@ WALL = (
     Shown("mask_robustness", "coverage", "Masks of every shape: scores against the hidden fraction"),
     Shown("stochasticity", "fillings", "Several fillings of one hole"),
     Shown("stochasticity", "maps", "Where fillings differ: standard deviation of each pixel"),
-    Shown("regularisers", "faces", "With priors, an adversarial term, other optimisers and starts"),
-    Shown("regularisers", "fidelity-realism", "Fidelity against realism of all of them"),
+    Shown("regularisers", "faces", "With each prior and with an adversarial term"),
+    Shown(
+        "regularisers",
+        "fidelity-realism",
+        "Fidelity against realism, of these and of other noise, optimisers and starts",
+    ),
 )
 COST = ("regularisers", "passes")  # table: passes of the generator until the error is near its last value
 C8 = (
@@ -123,9 +127,11 @@ def forest(table: pd.DataFrame) -> Figure:
 
 def _draw(ax, y: int, row: dict[str, object]) -> None:
     """Draws one claim, if it has a threshold, and writes its numbers to the right."""
-    effect, low, high, least = (float(row[key]) for key in ("effect", "low", "high", "least"))
-    text = "nothing measured" if math.isnan(effect) else f"{effect:.3g} [{low:.3g}, {high:.3g}]"
+    least, (effect, low, high) = float(row["least"]), upright(row)
+    text = f"{row['effect']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+    text = "nothing measured" if math.isnan(effect) else text
     text += ", no threshold" if math.isnan(least) else f", threshold {least:.3g}"
+    text += " either way" if row["id"] in EITHER_WAY else ""
     ax.text(1.16, y, f"{text}; {row['profile']}", va="center", fontsize=9, clip_on=False)
     if math.isnan(effect - least):
         return

@@ -117,6 +117,11 @@ def test_that_many_items_do_decide():
     [
         ({"least": 0.4}, "about 290 images would decide it"),
         ({"least": 0.5}, "no number of images would decide it"),
+        ({"least": 0.2}, "about 33 images would decide it"),
+        (
+            {"id": "C6-shape", "effect": -0.5, "low": -0.8, "high": -0.2, "least": 0.4},
+            "about 290 images would decide it",
+        ),
         ({"least": None}, "its report records no threshold"),
         ({"least": None, "n": None}, "its report records no threshold and no number of images"),
         ({"least": 0.0}, "its interval is clear of the threshold; another condition of the test is not"),

@@ -233,8 +233,11 @@ def faces(**columns) -> pd.DataFrame:
 def test_a_form_improves_by_less_error_without_losing_success(margin, expected):
     table = faces(methods={"": ([1], 0.5), "mouth: +Smiling (margin)": margin, "mouth: +Smiling (soft)": ([1], 0.5)})
     found = judging.form_verdicts(table, parse_case("mouth|+Smiling"), equal=0.1, resamples=200)
-    assert found["margin"][1] == expected and found["soft"][1] == "undecided"
-    assert found["margin"][0].value == pytest.approx(0.5 - margin[1])
+    assert found["margin"].verdict == expected and found["soft"].verdict == "undecided"
+    saves = margin[1] < 0.5
+    assert found["margin"].what == ("the gain of success" if saves else "the error saved")
+    assert found["margin"].effect.value == pytest.approx(np.mean(margin[0]) - 1 if saves else 0.5 - margin[1])
+    assert found["margin"].least == (-0.1 if saves else 0.0)
 
 
 def test_no_loss_is_shown_only_by_enough_faces():
@@ -244,7 +247,7 @@ def test_no_loss_is_shown_only_by_enough_faces():
     )
     for equal, expected in ((0.1, "undecided"), (0.2, "supported")):
         found = judging.form_verdicts(table, parse_case("mouth|+Smiling"), equal=equal, resamples=200)
-        assert found["margin"][1] == found["soft"][1] == expected
+        assert found["margin"].verdict == found["soft"].verdict == expected
 
 
 @pytest.mark.parametrize("n", [12, 100])

@@ -213,19 +213,21 @@ def project(tmp_path_factory):
     wished = own | {"profile": "wishes", "attributes": "+Smiling,-Bald", "prompt": "a smiling woman"}
     wished["out"] = "reports/wished.png"
     runs = [("mse_lpips", "smoke", {}), ("inpaint", "smoke", own), ("generator", "smoke", {}),
-            ("classifier", "smoke", {}), ("naive_mse", "smoke", {}), ("mse_lpips", "again", {"profile": "again"}),
-            ("clip", "smoke", {}), ("inpaint", "wishes", wished)]  # fmt: skip
+            ("classifier", "smoke", {}), ("mask_robustness", "smoke", {}), ("naive_mse", "smoke", {}),
+            ("mse_lpips", "again", {"profile": "again"}), ("clip", "smoke", {}), ("inpaint", "wishes", wished),
+            ("stochasticity", "smoke", {}), ("regularisers", "smoke", {})]  # fmt: skip
 
     spawn = multiprocessing.get_context("spawn")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("INPAINTLIB_ROOT", folder), ("PYTHONPATH", ROOT), ("OMP_NUM_THREADS", 1)):
             patch.setenv(name, str(value))
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            others = [pool.submit(execute, folder, *job) for job in runs[4:]]
-            for job in runs[:4]:
+            others = [pool.submit(execute, folder, *job) for job in runs[5:]]
+            for job in runs[:5]:
                 execute(folder, *job)
             for other in others:
                 other.result()
+        execute(folder, "summary", "smoke", {})
     return folder
 
 
@@ -378,6 +380,62 @@ def test_the_clip_report_leaves_c4_undecided_and_names_unknown_words(project):
     prompts = table(project, "clip-prompts").set_index("prompt")
     assert prompts.loc["A woman with purple lipstick", "unknown words"] == "purple"
     assert prompts["readable"].sum() == len(prompts) - 1
+
+
+def params_of(stem: str) -> params.Params:
+    return params.MODELS[stem].from_mapping(params.load(ROOT / f"params/smoke/{stem}.yaml"))
+
+
+def recorded(project: Path, name: str) -> dict:
+    return json.loads((project / f"reports/smoke/claims/{name}.json").read_text())
+
+
+def test_the_masks_of_the_robustness_report_are_frozen_and_every_face_sees_them(project):
+    p, masks = params_of("mask_robustness"), table(project, "mask_robustness-masks")
+    assert masks["sha256"].str.fullmatch("[0-9a-f]{64}").all() and masks["sha256"].is_unique
+    assert ((masks["covered"] - masks["coverage"]).abs() <= 1 / 64).all()
+    scores = table(project, "mask_robustness-scores")
+    assert (scores.groupby(["method", "image"])["mask"].nunique() == len(masks)).all()
+    assert scores["image"].nunique() == p.faces and scores["agreement"].between(0, 1).all()
+
+
+def test_c6_is_supported_only_if_coverage_shape_and_position_are(project):
+    parts = [recorded(project, f"mask_robustness-C6-{part}")["verdict"] for part in ("coverage", "shape", "position")]
+    expected = (
+        "supported" if set(parts) == {"supported"} else "not supported" if "not supported" in parts else "undecided"
+    )
+    whole = recorded(project, "mask_robustness-C6")
+    assert whole["verdict"] == expected and whole["n"] == params_of("mask_robustness").faces
+
+
+def test_c7_is_decided_from_the_gains_of_every_regulariser(project):
+    p, faces = params_of("regularisers"), table(project, "regularisers-faces")
+    assert (faces.groupby("method").size() == p.faces).all()
+    climbed = faces["method"].str.startswith("adversarial")
+    assert faces.loc[climbed, "logit"].isna().all() and faces.loc[~climbed, "logit"].notna().all()
+    differences = table(project, "regularisers-differences")
+    assert np.allclose(differences["difference"], differences["mean"] - differences["default"], atol=1e-4)
+    assert (differences["p_holm"] >= differences["p"] - 1e-9).all()
+    claim, improves = recorded(project, "regularisers-C7"), set(table(project, "regularisers-gains")["improves"])
+    default = faces[faces["method"] == "default"]["lpips"].mean()
+    assert claim["least"] == pytest.approx(p.noticeable * default, rel=1e-4) and claim["n"] == p.faces
+    expected = "supported" if improves == {"no"} else "not supported" if "yes" in improves else "undecided"
+    assert claim["verdict"] == expected
+
+
+def test_passes_are_counted_against_the_default(project):
+    passes = table(project, "regularisers-passes")
+    assert passes["method"].iloc[0] == "default"
+    assert ((passes["low"] >= 1) & (passes["low"] <= passes["mean"]) & (passes["mean"] <= passes["high"])).all()
+    assert (passes["high"] <= params_of("regularisers").steps + 1).all()
+
+
+def test_the_summary_has_a_verdict_or_a_reason_for_every_claim(project):
+    claims = table(project, "summary-claims").set_index("id")
+    assert {f"C{i}" for i in range(1, 9)} <= set(claims.index)
+    assert set(claims["verdict"]) <= {"supported", "not supported", "undecided"}
+    for path in (project / "reports/smoke/claims").glob("*.json"):
+        assert path.stem.partition("-")[2] in claims.index, path.name
 
 
 def test_the_embedded_profile_fits_its_budget():

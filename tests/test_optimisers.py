@@ -157,6 +157,19 @@ def test_item_that_is_never_a_number_stays_where_it_is():
     assert torch.equal(points[:, 0], start[0].expand(10, -1)) and values[-1, 1] < values[0, 1]
 
 
+def test_it_begins_where_the_variable_stands_when_it_is_first_asked():
+    f, _ = quadratic(1, 4)
+    variable = torch.zeros(1, 4, dtype=F64).requires_grad_()
+    optimiser, start = Lbfgs(variable, 0.1), draws(1, 4, seed=10)
+    with torch.no_grad():
+        variable.copy_(start)
+    expected, _ = trials(f, start, 6)
+    for point in expected:
+        assert torch.equal(variable.detach(), point)
+        value = f(variable)
+        optimiser.step(value.detach(), torch.autograd.grad(value.sum(), variable))
+
+
 def test_pairs_of_negative_curvature_are_not_kept():
     variable = draws(1, 3, seed=8).requires_grad_()
     optimiser = Lbfgs(variable, 0.1)

@@ -1,6 +1,6 @@
 """The report on regularisers: one change a method, paired differences, and a test that can go either way."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,6 +172,16 @@ def test_face_scores_are_those_of_the_usual_metrics(searched, faces):
         assert np.array_equal(ours[["lpips", "psnr"]], theirs[["lpips", "psnr"]])
         error = masked_mse(image.clamp(-1, 1), searched.target, searched.mask)
         assert ours["known_mse"].to_numpy() == pytest.approx(error.numpy(), rel=1e-6)
+
+
+def test_pixels_beyond_the_range_are_scored_as_a_file_would_hold_them(searched):
+    beyond = replace(searched.records[DEFAULT], image=5.0 * searched.records[DEFAULT].image)
+    within = replace(beyond, image=beyond.image.clamp(-1, 1))
+    options = {"judge": tiny_percept(), "discriminator": tiny_discriminator(), "network": "d"}
+    tables = [face_scores({DEFAULT: record}, searched.methods, searched.target, searched.mask, **options)
+              for record in (beyond, within)]  # fmt: skip
+    assert (beyond.image.abs() > 1).any()
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_network_that_was_climbed_does_not_judge(searched, faces):

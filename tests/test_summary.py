@@ -104,18 +104,22 @@ def test_the_forest_puts_each_claim_on_the_side_of_its_threshold(folder):
     change(folder, "C1", effect=0.1, low=0.05, high=0.15, verdict="not supported")  # below 0.25
     change(folder, "C4", effect=0.3, low=0.1, high=0.5, verdict="undecided")
     change(folder, "C5", least=None)
+    shape = json.loads((folder / "claims/mask_robustness-C6.json").read_text())
+    shape |= {"id": "C6-shape", "effect": -1.0, "low": -1.5, "high": -0.5}
+    (folder / "claims/mask_robustness-C6-shape.json").write_text(json.dumps(shape))
     (ax,) = summary.forest(summary.claims_table(folder)).axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(claims.SLIDES)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [*claims.SLIDES][:6] + ["C6-shape", "C7", "C8"]
     spans = {bars.lines[0].get_ydata()[0]: bars for bars in ax.containers if len(bars.lines[0].get_ydata())}
     centres = {y: float(bars.lines[0].get_xdata()[0]) for y, bars in spans.items()}
     assert centres[0] < 0 < centres[1] and 0 < centres[3] < 0.5
-    assert set(centres) == {0, 1, 2, 3, 5, 6}, "C5 and C8 have no threshold"
+    assert centres[6] == centres[5], "a claim of either direction, so -1 counts as 1"
+    assert set(centres) == {0, 1, 2, 3, 5, 6, 7}, "C5 and C8 have no threshold"
     ends = spans[3].lines[2][0].get_segments()[0][:, 0]
     assert ends[0] < 0 < ends[1], "an undecided interval holds its threshold"
     looks = {bars.lines[0].get_marker() for bars in spans.values()}
     assert len(looks) == 3, "verdicts differ by more than colour"
     said = [text.get_text() for text in ax.texts]
-    assert said[4].startswith("1 [0.5, 1.5], no threshold; smoke") and said[7].startswith("nothing measured")
+    assert said[4].startswith("1 [0.5, 1.5], no threshold; smoke") and said[8].startswith("nothing measured")
 
 
 def test_the_reading_counts_and_says_where_verdicts_come_from(folder):
