@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     Raises InpaintError if the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}{_mark(os.getpid())}")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,11 +43,16 @@ def write_atomically(path: Path | str, content: bytes) -> None:
             temporary.unlink()
 
 
-def remove_orphans(folder: Path | str) -> None:
-    """Removes what :func:`write_atomically` left in ``folder`` and below for processes that were killed meanwhile."""
-    for path in Path(folder).rglob(".*.tmp"):
+def _mark(pid: int | str) -> str:
+    """The end of a temporary name: it tells whose file it is."""
+    return f".{platform.node()}.{pid}.tmp"
+
+
+def remove_orphans(*folders: Path | str) -> None:
+    """Removes what :func:`write_atomically` left in folders for processes of this machine that were killed."""
+    for path in (path for folder in folders for path in Path(folder).glob(".*.tmp")):
         pid = path.name.split(".")[-2]
-        if pid.isdecimal() and not _runs(int(pid)):
+        if pid.isdecimal() and path.name.endswith(_mark(pid)) and not _runs(int(pid)):
             with contextlib.suppress(OSError):
                 path.unlink()
 

@@ -84,8 +84,8 @@ def run_all(generator: Generator, tasks: Mapping[str, Task], *, batch_size: int,
 
     Args:
         batch_size: jobs in a chunk.
-        store: where finished chunks are and go to; None = nowhere. A method whose objective was made by hand, or has a
-            term of the user's own, is never stored: nothing tells when it changes.
+        store: where finished chunks are and go to; None = nowhere. A method whose objective was made by hand, has a
+            term of the user's own, or reads weights of another package is never stored: nothing tells when it changes.
         progress: what is told how far the whole grid is.
 
     Raises:
@@ -100,12 +100,13 @@ def run_all(generator: Generator, tasks: Mapping[str, Task], *, batch_size: int,
         check_mask("mask", mask, like=image)
         if len(seeds) != len(image):
             raise InpaintError(f"seeds must be {len(image)}, one for each item; got {len(seeds)}")
-    if store is not None:
-        store.reserve(sum(len(task.image) * task.method.search.passes for task in tasks.values()))
     facts = None if store is None else _Facts(generator)
     grid = {name: [_chunk(task, start, batch_size, store, facts) for start in range(0, len(task.image), batch_size)]
             for name, task in tasks.items()}  # fmt: skip
-    run = _Run(generator, store, progress, [chunk for chunks in grid.values() for chunk in chunks])
+    every = [chunk for chunks in grid.values() for chunk in chunks]
+    if store is not None:
+        store.reserve([(chunk.key, _passes(chunk)) for chunk in every])
+    run = _Run(generator, store, progress, every)
     return {name: _joined([run(chunk) for chunk in chunks]) for name, chunks in grid.items()}
 
 
@@ -115,7 +116,7 @@ def _chunk(task: Task, start: int, size: int, store: Store | None, facts: _Facts
     image, mask = task.image[items], task.mask.expand(len(task.image), -1, -1, -1)[items]
     seeds = [int(task.seeds[i]) for i in items]
     key = None
-    if store is not None and _storable(task.method.objective):
+    if store is not None and _storable(task.method.objective) and facts.known(task.method.objective):
         key = store.key(facts.of(task.method, image, mask, seeds))
     return Chunk(task.method, image, mask, seeds, min(size, last + 1 - start), key)
 
@@ -135,10 +136,14 @@ class _Facts:
                           "device": str(parameter.device)}  # fmt: skip
         self.networks: dict[str, str] = {}
 
-    def of(self, method: Method, image: Tensor, mask: Tensor, seeds: list[int]) -> dict[str, object]:
-        for name in method.objective.networks:
+    def known(self, objective: Objective) -> bool:
+        """Whether each of an objective's networks has a checksum; those of other packages have none."""
+        for name in objective.networks:
             if name not in self.networks:
                 self.networks |= checksums(name)
+        return all(self.networks[name].startswith("sha256:") for name in objective.networks)
+
+    def of(self, method: Method, image: Tensor, mask: Tensor, seeds: list[int]) -> dict[str, object]:
         networks = {name: self.networks[name] for name in method.objective.networks}
         return {"generator": self.generator, "networks": networks, "objective": method.objective.settings,
                 "search": asdict(method.search), "image": digest(image), "mask": digest(mask),
@@ -165,14 +170,17 @@ class _Run:
             record = self._search(chunk)
             if chunk.key is not None:
                 self.store.save(chunk.key, *_packed(record))
+                self.stored.add(chunk.key)
         return _cut(record, chunk.size)
 
     def _pace(self, chunk: Chunk) -> float:
         """Seconds that a pass of this chunk takes, from two of them."""
         start = time.perf_counter()
         probe = Search(space=chunk.method.search.space, steps=1)
-        invert(self.generator, chunk.image, chunk.mask, objective=chunk.method.objective, search=probe,
-               seeds=chunk.seeds)  # fmt: skip
+        record = invert(self.generator, chunk.image, chunk.mask, objective=chunk.method.objective, search=probe,
+                        seeds=chunk.seeds)  # fmt: skip
+        if record.stopped == "interrupted":
+            raise KeyboardInterrupt
         return (time.perf_counter() - start) / (2 * len(chunk.image))
 
     def _load(self, chunk: Chunk) -> Inversion | None:

@@ -55,7 +55,7 @@ def run(notebook: Path, params_file: Path, out: Path, overrides: Mapping[str, An
     check_writable(out)
     papermill_engines.register(ENGINE, _Engine)
     with _alone(out):
-        remove_orphans(out.parent)
+        remove_orphans(out.parent, *(out.parent / kind for kind in ("figures", "tables", "claims")))
         with writing(out):
             out.unlink(missing_ok=True)
         _run_cells(notebook, failed, values)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -41,13 +41,15 @@ class Store:
     def __init__(self, folder: Path | str, *, context: Mapping[str, str] | None = None, budget: int | None = None,
                  tell: Callable[[str], None] | None = None):  # fmt: skip
         self.folder, self.context, self.budget, self.tell = Path(folder), dict(context or {}), budget, tell
-        self.asked = 0
+        self.asked, self.counted = 0, set()
 
-    def reserve(self, passes: int) -> None:
-        """Counts passes that are about to be asked for, stored or not.
+    def reserve(self, work: Iterable[tuple[str | None, int]]) -> None:
+        """Counts pieces of work that are about to be asked for, stored or not: their keys (or None) and passes.
 
-        Raises InpaintError if with them the budget is exceeded.
+        A key that was counted before costs nothing more. Raises InpaintError if with them the budget is exceeded.
         """
+        new = {key: passes for key, passes in work if key is not None and key not in self.counted}
+        passes = sum(new.values()) + sum(passes for key, passes in work if key is None)
         if self.budget is not None and self.asked + passes > self.budget:
             before = f" after the {self.asked} before it" if self.asked else ""
             raise InpaintError(
@@ -55,6 +57,7 @@ class Store:
                 f" it is {self.budget}. Raise it, or take fewer faces, steps or settings."
             )
         self.asked += passes
+        self.counted |= set(new)
 
     def key(self, facts: Mapping[str, object]) -> str:
         """Returns the name of a piece of work, 64 hexadecimal digits; ``facts`` hold what JSON can hold."""
@@ -74,7 +77,7 @@ class Store:
             with safe_open(path, framework="pt") as f:
                 tensors, metadata = {name: f.get_tensor(name) for name in f.keys()}, f.metadata()  # noqa: SIM118
             facts = json.loads(metadata["facts"])
-            whole = metadata["digest"] == digest(*tensors.values())
+            whole = metadata["digest"] == _digest(tensors, metadata["facts"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             whole = False
         if not whole:
@@ -89,7 +92,8 @@ class Store:
         Raises InpaintError if the file cannot be written.
         """
         content = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-        metadata = {"facts": json.dumps(dict(facts)), "digest": digest(*content.values())}
+        text = json.dumps(dict(facts))
+        metadata = {"facts": text, "digest": _digest(content, text)}
         write_atomically(self._path(key), save(content, metadata=metadata))
 
     def _path(self, key: str) -> Path:
@@ -103,6 +107,12 @@ def digest(*tensors: Tensor) -> str:
         state.update(f"{x.dtype} {tuple(x.shape)}".encode())
         state.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return state.hexdigest()
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    names = sorted(tensors)
+    text = json.dumps([names, facts, digest(*(tensors[name] for name in names))])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def surroundings(module: str) -> dict[str, str]:

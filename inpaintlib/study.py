@@ -140,7 +140,7 @@ class Study:
     def store(self) -> Store:
         """Where finished searches are kept, ``cache/`` or ``INPAINTLIB_CACHE``; its budget is ``image_steps``."""
         folder = Path(os.environ.get("INPAINTLIB_CACHE") or self.root / "cache")
-        remove_orphans(folder)
+        remove_orphans(*folder.glob("[0-9a-f][0-9a-f]"))
         context = surroundings("grid")
         return Store(folder, context=context, budget=self.settings.get("image_steps"), tell=notice)
 

@@ -246,14 +246,14 @@ def test_weights_of_the_objectives_networks_count(generator, problem, tmp_path, 
     objective = objective_from({"mse_weight": 1.0})
     objective.terms["mse"] = Weighted(1.0, mse_term(), network="net")
     computed = []
-    for content in ("a", "a", "b"):
+    for content in ("sha256:a", "sha256:a", "sha256:b", "weights of another package"):
         monkeypatch.setattr(grid, "checksums", lambda *names, content=content: dict.fromkeys(names, content))
         store = Counting(tmp_path)
         invert_all(
             generator, target, mask, method._replace(objective=objective), seeds=range(5), batch_size=5, store=store
         )
         computed.append(len(store.computed))
-    assert computed == [1, 0, 1]
+    assert computed == [1, 0, 1, 0], "weights that nothing identifies are not stored"
 
 
 def test_what_nothing_tells_the_change_of_is_not_stored(generator, problem, tmp_path, monkeypatch):
@@ -270,8 +270,15 @@ def test_what_nothing_tells_the_change_of_is_not_stored(generator, problem, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])],
-                         ids=["truncated", "empty", "one bit"])  # fmt: skip
+DAMAGE = {
+    "truncated": lambda b: b[: len(b) // 2],
+    "empty": lambda b: b"",
+    "one bit": lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+    "another fact": lambda b: b.replace(b"finished", b"finishes"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_entry_is_computed_again_and_said_so(generator, problem, tmp_path, damage):
     target, mask, method = problem
     run = dict(method=method, seeds=range(5), batch_size=2)
@@ -285,13 +292,23 @@ def test_a_damaged_entry_is_computed_again_and_said_so(generator, problem, tmp_p
 
 
 def test_a_grid_over_its_budget_is_refused_before_it_starts(generator, problem, tmp_path):
+    """The copies that fill the last chunk count; the same chunks asked for again do not."""
     target, mask, method = problem
     store = Store(tmp_path, budget=25)
-    invert_all(generator, target, mask, method, seeds=range(5), batch_size=2, store=store)
-    stored = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InpaintError, match="image_steps must be at least 40: this grid takes 20 passes after the 20"):
+    for _ in range(2):
         invert_all(generator, target, mask, method, seeds=range(5), batch_size=2, store=store)
+    stored = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InpaintError, match="image_steps must be at least 48: this grid takes 24 passes after the 24"):
+        invert_all(generator, target, mask, method, seeds=range(5, 10), batch_size=2, store=store)
     assert sorted(tmp_path.rglob("*")) == stored
+
+
+def test_equal_jobs_of_one_grid_are_searched_once(generator, problem, tmp_path):
+    target, mask, method = problem
+    store = Counting(tmp_path)
+    found = compare(generator, target, mask, {"a": method, "b": method}, seeds=range(5), batch_size=5, store=store)
+    assert len(store.computed) == 1
+    assert_same(found["a"], found["b"])
 
 
 def test_an_empty_grid_is_refused(generator, problem):

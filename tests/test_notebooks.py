@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 import torch
 
-from inpaintlib import losses, params, prompting, runner
+from inpaintlib import losses, params, prompting, runner, strict
 from inpaintlib.images import read_image, write_image
 from inpaintlib.invert import Search
 from inpaintlib.masks import write_mask
@@ -153,7 +153,7 @@ def test_every_parameter_is_used(path):
     if "run.store" in source:
         used |= {"image_steps"}  # the store's budget
     if used & {"terms", "objective"}:
-        used |= set(params.FIDELITY)
+        used |= set(strict.FIDELITY)
     if "search" in used:
         used |= {field.name for field in dataclasses.fields(Search)}
     model = params.MODELS[path.stem]
@@ -163,7 +163,7 @@ def test_every_parameter_is_used(path):
 def used_by_methods(model: type[params.Params], called: set[str]) -> set[str]:
     """The keys that a model's own methods read, of those called: by name, or by how they begin."""
     called = called | {"wishes"} if "objective" in called else called
-    own = [vars(m) for m in model.__mro__ if m.__module__ == params.__name__]
+    own = [vars(m) for m in model.__mro__ if m.__module__.startswith("inpaintlib.")]
     source = "".join(inspect.getsource(m[name]) for m in own for name in called & set(m) if inspect.isfunction(m[name]))
     beginnings = tuple(re.findall(r'"(\w+_)"', source)) + (("classifier_", "clip_") if "wishes" in called else ())
     begun = {key for key in model.model_fields if beginnings and key.startswith(beginnings)}
@@ -417,8 +417,7 @@ def test_c7_is_decided_from_the_gains_of_every_regulariser(project):
     assert np.allclose(differences["difference"], differences["mean"] - differences["default"], atol=1e-4)
     assert (differences["p_holm"] >= differences["p"] - 1e-9).all()
     claim, improves = recorded(project, "regularisers-C7"), set(table(project, "regularisers-gains")["improves"])
-    default = faces[faces["method"] == "default"]["lpips"].mean()
-    assert claim["least"] == pytest.approx(p.noticeable * default, rel=1e-4) and claim["n"] == p.faces
+    assert claim["least"] == p.noticeable and claim["n"] == p.faces
     expected = "supported" if improves == {"no"} else "not supported" if "yes" in improves else "undecided"
     assert claim["verdict"] == expected
 
@@ -427,7 +426,7 @@ def test_passes_are_counted_against_the_default(project):
     passes = table(project, "regularisers-passes")
     assert passes["method"].iloc[0] == "default"
     assert ((passes["low"] >= 1) & (passes["low"] <= passes["mean"]) & (passes["mean"] <= passes["high"])).all()
-    assert (passes["high"] <= params_of("regularisers").steps + 1).all()
+    assert (passes["high"] <= params_of("regularisers").steps).all()
 
 
 def test_the_summary_has_a_verdict_or_a_reason_for_every_claim(project):
@@ -449,10 +448,10 @@ def test_the_embedded_profile_fits_its_budget():
 @every_notebook
 def test_every_search_goes_through_the_store(path):
     """So that the grid is held to its budget, and a killed run goes on."""
-    source = "\n".join(cell.source for cell in code(path))
-    searches = re.findall(r"batch_size=(?:p\.|\d)", source)
-    assert len(re.findall(r"store=run\.store", source)) >= len(searches)
-    assert ("run.store" in source) == issubclass(params.MODELS[path.stem], params.Inversion)
+    cells = [cell.source for cell in code(path) if not is_parameters(cell)]
+    for source in cells:  # each call has the store beside its batch size, be it by way of a dictionary of options
+        assert len(re.findall(r"\bbatch_size\b\W*=|\"batch_size\"", source)) <= source.count("run.store"), source
+    assert any("run.store" in source for source in cells) == issubclass(params.MODELS[path.stem], params.Inversion)
 
 
 @pytest.mark.parametrize("stem", ["classifier", "clip"])
