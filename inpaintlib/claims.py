@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from .checks import InpaintError, check_integer
-from .study import project_root
+from .study import VERDICTS, project_root
 
-__all__ = ["EITHER_WAY", "LACKING", "REPORTS", "SLIDES", "gather", "needed", "reading_order", "recorded",
-           "reference_folder", "reference_profile", "upright"]  # fmt: skip
+__all__ = ["BEST", "EITHER_WAY", "LACKING", "REPORTS", "SLIDES", "finished", "gather", "needed", "read_claim",
+           "reading_order", "recorded", "reference_folder", "reference_profile", "upright"]  # fmt: skip
 
 SLIDES = {
     "C1": "MSE alone is not sufficient: blurry or implausible in the hole; LPIPS helps greatly",
@@ -40,7 +40,8 @@ LACKING = {
 # Claims of a size in either direction: -0.3 exceeds a threshold of 0.1.
 EITHER_WAY = ("C6-shape", "C6-position")
 BEST = "full"  # the profile whose verdicts count, where there are any
-NUMBERS = ("effect", "low", "high", "least", "n")
+MEASURED = ("effect", "low", "high")
+NUMBERS = (*MEASURED, "least", "n")
 
 
 def reference_folder() -> Path:
@@ -58,27 +59,46 @@ def reference_profile(notebook: str) -> str:
     return str(found.iloc[0]) if len(found) else ""
 
 
-def recorded(profile: str) -> list[dict[str, Any]]:
-    """Returns the claims that the reports of a profile recorded, with every key of ``study.Claim``, in reading order.
+def finished(profile: str, notebook: str) -> bool:
+    """Returns whether a report ran to its end: its tables and claims may be of a run that failed, the page is not."""
+    return (project_root() / "reports" / profile / f"{notebook}.ipynb").is_file()
+
+
+def recorded(profile: str, *, running: str = "") -> list[dict[str, Any]]:
+    """Returns the claims of a profile's finished reports, with every key of ``study.Claim``, in reading order.
+
+    Args:
+        running: a notebook whose claims count though it has not ended.
 
     Raises InpaintError if a file of them is damaged.
     """
-    found = []
-    for path in (project_root() / "reports" / profile / "claims").glob("*.json"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            found.append(_blank(record["id"]) | {"verdict": record["verdict"]} | record)
-        except (ValueError, TypeError, KeyError):
-            text = f"{path} must hold a claim's id and verdict; remove it and run its report again"
-            raise InpaintError(text) from None
+    files = (project_root() / "reports" / profile / "claims").glob("*.json")
+    found = [record for record in map(read_claim, files)
+             if record["notebook"] == running or finished(profile, record["notebook"])]  # fmt: skip
     return sorted(found, key=lambda record: reading_order(record["id"]))
 
 
-def gather(profile: str, *, open_claims: Sequence[str] = ()) -> pd.DataFrame:
+def read_claim(path: Path) -> dict[str, Any]:
+    """Returns what a report recorded of a claim, with every key of ``study.Claim``; InpaintError if it is damaged."""
+    try:
+        record = {"least": None, "n": None} | json.loads(path.read_text(encoding="utf-8"))
+        words = all(isinstance(record[key], str) for key in ("id", "notebook", "statement"))
+        numbers = [record[key] for key in NUMBERS if key in MEASURED or record[key] is not None]
+        sound = all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
+        whole = words and sound and record["verdict"] in VERDICTS
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise InpaintError(f"{path} must hold a claim's words, numbers and verdict; remove it and run its report again")
+    return record
+
+
+def gather(profile: str, *, open_claims: Sequence[str] = (), running: str = "") -> pd.DataFrame:
     """Returns a row for each claim that has a verdict, in the order C1, C1-..., C2, ...
 
     The verdict is that of profile ``full``: of its reports if they are here, else of the committed reference; a claim
     without it has the verdict of ``profile``. ``open_claims`` have a row, undecided, even if no report recorded them.
+    ``running`` is a notebook of ``profile`` whose claims count though it has not ended.
 
     Columns: id, claim (the slides' words, or those of the part that is tested), tested (how), notebook, effect, low,
     high, least (the threshold), n (images), verdict, profile (where it comes from), here (the verdict of ``profile``
@@ -86,11 +106,12 @@ def gather(profile: str, *, open_claims: Sequence[str] = ()) -> pd.DataFrame:
 
     Raises InpaintError if a file is damaged.
     """
-    here = {record["id"]: record for record in recorded(profile)}
-    best = {id: _blank(id, REPORTS[id]) | {"profile": profile} for id in open_claims}
+    here = {record["id"]: record for record in recorded(profile, running=running)}
+    full = here if profile == BEST else {record["id"]: record for record in recorded(BEST)}
+    best = {id: _open(id) | {"profile": profile} for id in open_claims}
     best |= {id: record | {"profile": profile} for id, record in here.items()}
-    best |= {record["id"]: record for record in _reference()}
-    best |= {record["id"]: record | {"profile": BEST} for record in recorded(BEST)}
+    best |= {record["id"]: record | {"profile": f"{BEST}, committed"} for record in _reference()}
+    best |= {id: record | {"profile": BEST} for id, record in full.items()}
     rows = [_row(best[id], here.get(id)) for id in sorted(best, key=reading_order)]
     columns = ["id", "claim", "tested", "notebook", *NUMBERS, "verdict", "profile", "here", "decides"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(NUMBERS, float))
@@ -121,17 +142,17 @@ def reading_order(id: str) -> tuple[int, str]:
     return (int(number[1]) if number else 10**6, id)
 
 
-def _blank(id: str, notebook: str = "") -> dict[str, Any]:
-    return {"id": id, "notebook": notebook, "statement": "", "verdict": "undecided", **dict.fromkeys(NUMBERS)}
+def _open(id: str) -> dict[str, Any]:
+    return {"id": id, "notebook": REPORTS[id], "statement": "", "verdict": "undecided", **dict.fromkeys(NUMBERS)}
 
 
 def _reference() -> list[dict[str, Any]]:
+    """The committed claims of profile ``full``: a smaller run outranks nobody's."""
     path = reference_folder() / "claims.csv"
     if not path.is_file():
         return []
     rows = pd.read_csv(path, dtype={"id": str, "notebook": str, "statement": str, "verdict": str})
-    found = rows.to_dict("records")
-    return [row | {"profile": f"{reference_profile(row['notebook']) or BEST}, committed"} for row in found]
+    return [row for row in rows.to_dict("records") if reference_profile(row["notebook"]) == BEST]
 
 
 def _row(record: Mapping[str, Any], here: Mapping[str, Any] | None) -> dict[str, Any]:

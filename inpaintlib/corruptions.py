@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,17 +13,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .checks import InpaintError, check_image, check_integer, check_mask, check_number
-from .experiments import at_mean_code
+from .checks import InpaintError, check_image, check_integer, check_number
+from .experiments import BASELINE, at_mean_code
 from .features import Percept
 from .grid import Method, Progress, invert_all
 from .images import composite, from_uint8, to_uint8
-from .metrics import mean_interval
-from .robustness import BASELINE, SEARCH, hole_scores
+from .masks import shifted
+from .metrics import mean_interval, relative_difference
+from .params import MaskRobustness
+from .robustness import SEARCH, Frozen, hole_scores, times_hidden
 from .store import Store
 from .stylegan2 import Generator
 
-__all__ = ["corruption_scores", "jpeg", "noisy", "shifted", "stability", "stability_summary"]
+__all__ = ["check_plan", "corruption_scores", "jpeg", "noisy", "planned_passes", "stability", "stability_summary"]
 
 
 def noisy(images: Tensor, sigma: float, *, seed: int) -> Tensor:
@@ -69,33 +72,46 @@ def _coded(picture: np.ndarray, quality: int) -> np.ndarray:
         return np.asarray(im)
 
 
-def shifted(mask: Tensor, down: int, right: int) -> Tensor:
-    """Returns the mask moved by whole pixels, (N, 1, H, W); what comes in at the border is known.
-
-    Raises:
-        InpaintError: if the mask is not valid, or a hole would leave the image: then another one would be compared.
-
-    Example:
-        >>> shifted(torch.tensor([0.0, 1.0, 0.0]).view(1, 1, 1, 3), 0, 1).ravel().tolist()
-        [0.0, 0.0, 1.0]
-    """
-    check_mask("mask", mask)
-    moved = torch.zeros_like(mask)
-    height, width = mask.shape[2:]
-    if max(abs(down) / height, abs(right) / width) < 1:
-        rows, columns = _overlap(down, height), _overlap(right, width)
-        moved[:, :, rows[1], columns[1]] = mask[:, :, rows[0], columns[0]]
-    if moved.sum() != mask.sum():
-        raise InpaintError(
-            f"mask must keep its hole inside the image when it moves; {down} px down and {right} px right take"
-            f" {int(mask.sum() - moved.sum())} pixels out. Take smaller shifts or a smaller hole."
-        )
+def _moved(mask: Tensor, shifts: Sequence[int]) -> list[tuple[str, Tensor]]:
+    """The mask moved down and right by each shift, with the change's name."""
+    moved = [(f"{d} px", shifted(mask, *step)) for d in shifts for step in ((d, 0), (0, d))]
+    if not torch.cat([mask, *(m for _, m in moved)]).amin(dim=0).any():
+        raise InpaintError(f"shifts must leave a pixel that all masks hide; got {list(shifts)}, take smaller ones")
     return moved
 
 
-def _overlap(step: int, size: int) -> tuple[slice, slice]:
-    """Where pixels that stay inside come from and go to, along one axis."""
-    return slice(max(-step, 0), size - max(step, 0)), slice(max(step, 0), size - max(-step, 0))
+def planned_passes(p: MaskRobustness, masks: int, photographed: int = 0) -> int:
+    """Returns how many generator passes of one image the report ``mask_robustness`` takes, its chunks filled up.
+
+    Args:
+        masks: in the grid of generated faces.
+        photographed: items of the grid of photographs.
+    """
+    per_face = (masks, 2 * len(p.shifts) + p.random_starts, 1 + len(p.noise_levels) + len(p.jpeg_qualities))
+    items = [p.faces * n for n in per_face] + [photographed]
+    return sum(math.ceil(n / p.batch_size) for n in items) * p.batch_size * p.search().passes
+
+
+def check_plan(p: MaskRobustness, frozen: Frozen, probe: Tensor, photographs: Tensor | None, few: Frozen) -> None:
+    """Checks what else would be refused only after long searches.
+
+    Args:
+        frozen: masks of the grid; ``few``: those of the photographs (None = there are none).
+        probe: (1, 1, R, R), the mask that is shifted.
+
+    Raises:
+        InpaintError: if a shifted probe leaves the image, no pixel is hidden often enough for the map of difficulty, or
+            all searches together exceed the budget.
+    """
+    _moved(probe, p.shifts)
+    times_hidden(frozen.masks, least=p.least_hidden)
+    photographed = 0 if photographs is None else len(photographs) * len(few.masks)
+    planned = planned_passes(p, len(frozen.masks), photographed)
+    if planned > p.image_steps:
+        raise InpaintError(
+            f"image_steps must be at least {planned}, what all searches take in chunks of {p.batch_size}; it is"
+            f" {p.image_steps}. Raise it, or take fewer faces, masks or steps."
+        )
 
 
 def stability(generator: Generator, target: Tensor, mask: Tensor, method: Method, *, shifts: Sequence[int],
@@ -118,11 +134,11 @@ def stability(generator: Generator, target: Tensor, mask: Tensor, method: Method
         means over directions or starts.
 
     Raises:
-        InpaintError: for fewer starts, or a hole that would leave the image.
+        InpaintError: for fewer starts, a hole that would leave the image, or no pixel that all masks hide.
     """
     check_integer("starts", starts, low=2)
     n = len(target)
-    moved = [(f"{d} px", shifted(mask, *step), 0) for d in shifts for step in ((d, 0), (0, d))]
+    moved = ((name, m, 0) for name, m in _moved(mask, shifts))
     variants = [("base", mask, 0), *moved, *(("other start", mask, k) for k in range(1, starts))]
     masks = torch.cat([m for _, m, _ in variants]).to(target).repeat_interleave(n, dim=0)
     seeds = [seed + k * n + i for _, _, k in variants for i in range(n)]
@@ -143,7 +159,7 @@ def stability(generator: Generator, target: Tensor, mask: Tensor, method: Method
 def stability_summary(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
     """Returns each change's mean with its 95 % interval, and its ratio to what another start changes.
 
-    The ratio is one of means over faces; its interval is a percentile bootstrap over the faces.
+    The ratio is one of means over faces, see :func:`~inpaintlib.metrics.relative_difference`.
 
     Args:
         table: of :func:`stability`.
@@ -155,12 +171,11 @@ def stability_summary(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
     for metric in ("lpips", "filling"):
         wide = table.pivot(index="image", columns="change", values=metric)
         base = wide["other start"].to_numpy().clip(min=1e-12)
-        drawn = np.random.default_rng(0).integers(len(base), size=(resamples, len(base)))
         for change in dict.fromkeys(table["change"]):
             values = wide[change].to_numpy()
-            ratios = np.quantile(values[drawn].mean(axis=1) / base[drawn].mean(axis=1), [0.025, 0.975])
             here = mean_interval(values, resamples=resamples)
-            rows.append((change, metric, len(base), *here, values.mean() / base.mean(), *ratios))
+            ratio = relative_difference(values, np.zeros(len(values)), base, resamples=resamples)
+            rows.append((change, metric, len(base), *here, *ratio))
     columns = ["change", "metric", "n", "mean", "low", "high", "ratio", "ratio_low", "ratio_high"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -24,7 +24,9 @@ from .metrics import REGIONS, Interval, mean_interval, paired_difference, region
 from .stylegan2 import Generator
 
 __all__ = [
+    "BASELINE",
     "C1",
+    "READABLE",
     "astronaut",
     "at_mean_code",
     "by_region",
@@ -47,6 +49,7 @@ C1 = (
 )
 # Separates the seeds of targets from those of searches. Below 2^32: torch's CPU generator drops higher bits.
 TARGETS = 2**31
+BASELINE = "mean code"  # the method that searches nothing
 # Metric -> heading of the tables for reading; the CSV files of the summary hold all metrics.
 READABLE = {"lpips": "LPIPS (judge)", "psnr": "PSNR in dB", "ssim": "SSIM"}
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from .fillings import BOTH, FACES, KEPT, LONG, MASK, NOISE, RATE, SPACE, start
 from .metrics import Interval, paired_difference
-from .stochasticity import CEILING, EDGE, SEEN, fractions
+from .stochasticity import CEILING, EDGE, SEEN, UNSEEN, fractions
 
 __all__ = ["convergence", "sources", "theory", "truth"]
 
@@ -30,19 +30,23 @@ def sources(spreads: pd.DataFrame, summary: pd.DataFrame, shares: pd.DataFrame, 
         f"{_range(lpips.loc[BOTH])}. "
     )
     wide = fractions(spreads, "lpips")
-    more = paired_difference(wide[NOISE], wide[KEPT], resamples=resamples)
-    text += f"Under a code that is kept, noise inputs change {_range(lpips.loc[KEPT])}: "
-    text += (
-        "most of what they do, they do by diverting the search.\n\n"
-        if more.low > 0 and lpips.loc[KEPT, "mean"] < 0.5 * lpips.loc[NOISE, "mean"]
-        else "what they do is not mainly to divert the search.\n\n"
-    )
+    more = paired_difference(wide[NOISE], 2.0 * wide[KEPT], resamples=resamples)
+    text += f"Under a code that is kept, noise inputs change {_range(lpips.loc[KEPT])}: {_diverted(more)}.\n\n"
     parts = [
         f"in the design {design} {rows.iloc[0]['mean']:.0%} ({rows.iloc[0]['low']:.0%} to {rows.iloc[0]['high']:.0%}; "
         f"independent fillings would give {rows.iloc[0]['chance']:.0%})"
         for design, rows in shares.groupby("design", sort=False)
     ]
     return text + f"The start alone explains of the sum of squares {', '.join(parts)}."
+
+
+def _diverted(more: Interval) -> str:
+    """``more``: what noise inputs change in a search, less twice what they change under a code that is kept."""
+    if more.low > 0:
+        return "most of what they do, they do by diverting the search"
+    if more.high < 0:
+        return "what they do is not mainly to divert the search"
+    return "whether most of what they do is to divert the search, this does not tell"
 
 
 def convergence(spreads: pd.DataFrame, correlations: pd.DataFrame, fits: np.ndarray, *, resamples: int) -> str:
@@ -68,7 +72,7 @@ def convergence(spreads: pd.DataFrame, correlations: pd.DataFrame, fits: np.ndar
         f"changes by {change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f}) of that between faces: "
         + _convergence(change)
         + f" Of the {fits.shape[1]} longer searches of a face, {fits.sum(axis=1).mean():.1f} on average fit, by the "
-        "measure of the claim below; the others end at something worse."
+        f"measure of the claim below{'' if fits.all() else '; the others err more'}."
     )
 
 
@@ -102,18 +106,26 @@ def truth(table: pd.DataFrame, spreads: pd.DataFrame, space: str) -> str:
     return "\n".join(lines) + f"\n\nDistinct beyond what noise inputs cause are on average {', '.join(told)}."
 
 
-def theory(pinned: pd.DataFrame, explained: pd.DataFrame) -> str:
-    """Reading of the spectra, and of how the linear theory's map compares with the observed one."""
+def theory(pinned: pd.DataFrame, explained: pd.DataFrame, fits: np.ndarray) -> str:
+    """Reading of the spectra, and of how the linear theory's map compares with the observed one.
+
+    ``fits`` is as in :func:`convergence`; the observed map is over all longer searches.
+    """
     least, most = pinned.iloc[0], pinned.iloc[-1]
     row = explained.set_index("map").loc
     seen = row[SEEN]
-    told = seen["low"] > 0 and seen["mean"] > row[EDGE]["mean"]
+    rivals = max(row[EDGE]["mean"], row[UNSEEN]["mean"])
+    where = "does not tell *where* fillings differ"
+    if seen["low"] > 0:
+        where = "tells something of *where* fillings differ"
+        where += "" if seen["low"] > rivals else ", though not certainly more than the other two"
     return (
         f"Of {most['of']:.0f} directions of the code the visible part pins down {_count(least)} with "
         f"{least['hidden']:.0%} hidden and {_count(most)} with {most['hidden']:.0%}; the others are free. "
-        f"The theory's map of the standard deviation correlates with the observed one by {_range(seen)}, where "
-        f"the distance to the edge alone reaches {_range(row[EDGE])} and a perfect map about "
-        f"{row[CEILING]['mean']:.2f}: it {'tells something of' if told else 'does not tell'} *where* fillings differ. "
+        f"The theory's map of the standard deviation correlates with the observed one (of all longer searches, "
+        f"{fits.mean():.0%} of which fit) by {_range(seen)}, where "
+        f"the same map with nothing seen reaches {_range(row[UNSEEN])}, the distance to the edge {_range(row[EDGE])}, "
+        f"and a perfect map about {row[CEILING]['mean']:.2f}: it {where}. "
         f"It foretells {seen['size']:.2f} ({seen['size_low']:.2f} to {seen['size_high']:.2f}) of *how much*: "
         f"{_size(seen)}."
     )
@@ -122,14 +134,14 @@ def theory(pinned: pd.DataFrame, explained: pd.DataFrame) -> str:
 def _size(seen: pd.Series) -> str:
     if seen["size_high"] < 0.5:
         return (
-            "far too little. At one solution the visible part leaves less open than the fillings differ by, so most of "
-            "their difference is that of searches which end at different solutions"
+            "far too little. Around one solution the visible part leaves less open than the fillings differ by, so "
+            "most of their difference is that of searches which end at different places, fitting or not"
         )
     if seen["size_low"] > 2.0:
         return "too much. The fillings use only a part of what the visible part leaves open"
     if seen["size_low"] > 0.5 and seen["size_high"] < 2.0:
-        return "about right. What the visible part leaves open around one solution explains the fillings"
-    return "the interval is too wide to tell whether it explains the fillings"
+        return "about right. Around one solution the visible part leaves about as much open as the fillings differ by"
+    return "the interval is too wide to tell whether that is too little"
 
 
 def _count(row: pd.Series) -> str:

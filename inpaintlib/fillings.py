@@ -13,20 +13,20 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import InpaintError, check_integer
 from .experiments import random_codes
 from .grid import Method, Progress, compare
 from .losses import Objective, masked_mse
+from .masks import shifted
 from .record import render
 from .search import SPACES, Search
 from .store import Store
 from .stylegan2 import Generator
 
 __all__ = ["BOTH", "CROSSED", "FACES", "Fillings", "KEPT", "LONG", "MASK", "NOISE", "RATE", "SPACE", "baselines",
-           "common", "fill", "shifted", "start"]  # fmt: skip
+           "common", "fill", "shifted_holes", "start"]  # fmt: skip
 
 NOISE, BOTH, LONG = "noise inputs", "start and noise inputs", "start, W, more steps"
 MASK, RATE, SPACE, CROSSED = "shifted hole", "learning rate", "W or W+", "start and shifted hole"
@@ -53,14 +53,14 @@ def start(space: str) -> str:
     return f"start, {space.upper()}"
 
 
-def shifted(mask: Tensor, shifts: Sequence[int]) -> Tensor:
+def shifted_holes(mask: Tensor, shifts: Sequence[int]) -> Tensor:
     """Returns the mask (1, 1, R, R), then moved to the right by each of ``shifts`` px, (1 + len(shifts), 1, R, R).
 
     What enters at the left is like the leftmost column.
     """
     for shift in shifts:
         check_integer("each of shifts", shift, low=1, high=mask.shape[3] - 1)
-    return torch.cat([F.pad(mask, (s, 0, 0, 0), mode="replicate")[..., : mask.shape[3]] for s in (0, *shifts)])
+    return torch.cat([mask, *(shifted(mask, 0, shift, repeat=True) for shift in shifts)])
 
 
 def common(holes: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def fill(generator: Generator, target: Tensor, holes: Tensor, objective: Objecti
 
     Args:
         target: (F, 3, R, R).
-        holes: masks of :func:`shifted`.
+        holes: masks of :func:`shifted_holes`.
         search: from ``w_avg`` in ``w`` or ``w+`` with constant noise; the variants follow.
         samples: seeds of a face, at least 3.
         crossed: how many of them are searched under every hole, at least 2.

@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .experiments import BASELINE, READABLE
 from .figures import CELL, PALETTE, estimates
 from .images import sheet, to_uint8
-from .robustness import BASELINE, GROUPS, SEARCH, Filled, Frozen
+from .robustness import GROUPS, SEARCH, Filled, Frozen
 
 __all__ = [
     "against_coverage",
@@ -29,9 +30,7 @@ __all__ = [
 
 MARKS = ("o", "s", "^", "D")
 LABELS = {
-    "lpips": "hole LPIPS (judge)\nlower is better",
-    "psnr": "hole PSNR in dB\nhigher is better",
-    "ssim": "hole SSIM\nhigher is better",
+    **{name: f"hole {title}\n{'lower' if name == 'lpips' else 'higher'} is better" for name, title in READABLE.items()},
     "agreement": "attributes decided alike\nhigher is better",
     "seam": "step at the edge,\n1 = as in the target",
 }

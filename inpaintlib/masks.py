@@ -35,7 +35,7 @@ from torch import Tensor
 from .checks import InpaintError, check_choice, check_integer, check_mask, check_number
 from .images import decode, write_png
 
-__all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "resize_mask", "write_mask"]
+__all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "resize_mask", "shifted", "write_mask"]
 
 # Middle (fraction of the height), relative width and height of a part of a face in CelebA's aligned square.
 _PARTS = {"mouth": (0.755, 0.24, 0.13), "eyes": (0.51, 0.36, 0.12), "nose": (0.605, 0.14, 0.14)}
@@ -303,6 +303,40 @@ def coverage(mask: Tensor) -> Tensor:
         [0.25]
     """
     return mask.flatten(1).mean(dim=1)
+
+
+def shifted(mask: Tensor, dy: int, dx: int, *, repeat: bool = False) -> Tensor:
+    """Returns the mask moved ``dy`` px down and ``dx`` px to the right (below 0: up, left), (N, 1, H, W).
+
+    Args:
+        mask: (N, 1, H, W), 1 = hole.
+        repeat: what comes in at the border is like the border's own pixels, and what goes out is lost; else it is
+            known, and the whole hole must stay inside.
+
+    Raises:
+        InpaintError: if the mask is not valid, a shift is as large as the image, or, without ``repeat``, a part of the
+            hole would leave the image: then another hole would be compared.
+
+    Example:
+        >>> mask = torch.tensor([1.0, 0.0, 0.0]).view(1, 1, 1, 3)
+        >>> shifted(mask, 0, 1).ravel().tolist(), shifted(mask, 0, 1, repeat=True).ravel().tolist()
+        ([0.0, 1.0, 0.0], [1.0, 1.0, 0.0])
+    """
+    check_mask("mask", mask)
+    height, width = mask.shape[2:]
+    check_integer("dy", dy, low=1 - height, high=height - 1)
+    check_integer("dx", dx, low=1 - width, high=width - 1)
+    top, left = max(dy, 0), max(dx, 0)
+    sides = (left, max(-dx, 0), top, max(-dy, 0))
+    padded = F.pad(mask.float(), sides, mode="replicate") if repeat else F.pad(mask, sides)
+    moved = padded[:, :, top - dy :, left - dx :][:, :, :height, :width].to(mask.dtype)
+    lost = int(mask.sum() - moved.sum())
+    if lost and not repeat:
+        raise InpaintError(
+            f"mask must keep its hole inside the image when it moves; {dy} px down and {dx} px right take {lost} pixels"
+            " out. Take smaller shifts or a smaller hole."
+        )
+    return moved
 
 
 def border_band(mask: Tensor, width: int) -> Tensor:

@@ -28,7 +28,7 @@ from .features import Percept, lpips
 from .masks import border_band
 
 __all__ = ["Interval", "REGIONS", "effect_size", "l1", "mean_interval", "paired_difference", "paired_test", "psnr",
-           "region_weights", "regional", "seam", "ssim"]  # fmt: skip
+           "region_weights", "regional", "relative_difference", "seam", "ssim"]  # fmt: skip
 
 REGIONS = ("hole", "known", "band", "whole")
 BAND_PX = 3
@@ -183,6 +183,40 @@ def paired_difference(a, b, *, seed: int = 0, resamples: int = 2000) -> Interval
     Raises InpaintError if the two are not of one length.
     """
     return mean_interval(_differences(a, b), seed=seed, resamples=resamples)
+
+
+def relative_difference(a, b, base, *, seed: int = 0, resamples: int = 2000) -> Interval:
+    """Returns ``mean(a - b) / mean(base)`` of paired values with its 95 % bootstrap interval (BCa, as the mean's).
+
+    Pairs are drawn with their values of ``base``, so that the divisor varies as the differences do: an interval that is
+    divided by one fixed mean of the same items would be too narrow or too wide.
+    With fewer than 2 pairs the interval is (-inf, inf); if every ``a - b`` is the same fraction of ``base`` it is that.
+
+    Args:
+        base: as many values as pairs, above 0, for instance ``b``: then it is by what fraction ``a`` is above ``b``.
+
+    Raises:
+        InpaintError: for values that are not of one length, missing or infinite, or a ``base`` that is not above 0.
+    """
+    x, base = _differences(a, b), np.asarray(base, dtype=float)
+    if x.shape != base.shape:
+        raise InpaintError(f"base must have a value for each pair; got {base.shape} for {x.shape}")
+    if not np.isfinite([x, base]).all():
+        raise InpaintError(f"values must be finite; {int((~np.isfinite([x, base])).sum())} of {2 * x.size} are not")
+    if not (base > 0).all():
+        raise InpaintError(f"base must be above 0, it divides; {int((base <= 0).sum())} of {base.size} values are not")
+    if len(x) < 2:
+        return Interval(float(x[0] / base[0]) if len(x) else float("nan"), -np.inf, np.inf)
+    ratio = float(x.mean() / base.mean())
+    if (np.abs(x - ratio * base) <= 1e-9 * np.abs(x).max()).all():  # a bootstrap of nothing is no number
+        return Interval(ratio, ratio, ratio)
+
+    def statistic(x: np.ndarray, base: np.ndarray, axis: int) -> np.ndarray:
+        return x.mean(axis=axis) / base.mean(axis=axis)
+
+    rng = np.random.default_rng(seed)
+    found = scipy.stats.bootstrap((x, base), statistic, paired=True, n_resamples=resamples, rng=rng)
+    return Interval(ratio, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def _differences(a, b) -> np.ndarray:

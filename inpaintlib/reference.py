@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from .checks import InpaintError
-from .claims import reading_order, recorded, reference_folder
+from .claims import BEST, finished, reading_order, recorded, reference_folder
 from .files import write_atomically
 from .study import project_root
 
@@ -34,17 +34,20 @@ class Table(NamedTuple):
     rows: pd.DataFrame | None
 
 
-def write_reference(profile: str = "full") -> list[Path]:
+def write_reference(profile: str = BEST) -> list[Path]:
     """Writes ``reports/reference/`` from the reports of a profile and returns the files.
 
     Tables and claims of its notebooks replace those of an earlier reference; those of other notebooks stay. Each file
     is written whole or not at all, and none before all have been checked.
 
-    Raises InpaintError if no notebook of the profile ran to its end, or a cell of a table is neither a number nor
-    text in one line of at most 300 characters.
+    Raises InpaintError for another profile than ``full``, if no notebook of it ran to its end, or if a cell of a table
+    is neither a number nor text in one line of at most 300 characters.
     """
+    if profile != BEST:
+        raise InpaintError(f"a reference must come from profile {BEST!r}, whose verdicts outrank all; got {profile!r}")
     folder = project_root() / "reports" / profile / "tables"
-    ran = {path.name.removesuffix("-provenance.csv") for path in folder.glob("*-provenance.csv")}
+    stems = [path.name.removesuffix("-provenance.csv") for path in folder.glob("*-provenance.csv")]
+    ran = {stem for stem in stems if finished(profile, stem)}
     if not ran:
         raise InpaintError(f"{folder} must hold tables of finished reports; run `make all PROFILE={profile}` first")
     found = [path for stem in sorted(ran) for path in _of(folder, stem)]

@@ -17,27 +17,28 @@ from torch import Tensor
 
 from .checks import InpaintError
 from .claims import needed
-from .experiments import at_mean_code, generated_faces, score, verdict
+from .experiments import BASELINE, at_mean_code, generated_faces, score, verdict
 from .features import Percept
 from .grid import Method
 from .invert import Inversion
 from .losses import masked_mse, objective_from
-from .metrics import Interval, effect_size, mean_interval, paired_difference, paired_test
+from .metrics import Interval, effect_size, mean_interval, paired_difference, paired_test, relative_difference
 from .probes import logits
 from .search import SCHEDULES, SPACES, Search
 from .sets import Features, set_scores
 from .stylegan2 import Discriminator, Generator
 
-__all__ = ["BASELINE", "C7", "DEFAULT", "METRICS", "decide", "differences", "equivalence", "face_scores", "holm",
-           "methods", "passes", "realism", "regularised", "tradeoff"]  # fmt: skip
+__all__ = ["C7", "DEFAULT", "METRICS", "decide", "differences", "dimensions", "equivalence", "face_scores",
+           "holm", "methods", "passes", "realism", "regularised", "tradeoff"]  # fmt: skip
 
-DEFAULT, BASELINE = "default", "mean code"
+DEFAULT = "default"
 LABELS = {"adversarial": "adversarial", "l2": "L2", "mahalanobis": "Mahalanobis"}
 METRICS = ("lpips", "psnr", "known_mse", "logit")
+MOST_DIMS = 64  # of a Fréchet distance
 C7 = (
     "L2 regularisation and discriminator losses do not noticeably improve the result (tested: with each of them, at "
     "every weight, the paired gain in hole LPIPS lies below {noticeable:.0%} of what the default leaves; the effect is "
-    "the gain of {method}, the one that decides)"
+    "that fraction for {method}, the one that decides)"
 )
 
 
@@ -148,21 +149,28 @@ def differences(table: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def realism(records: Mapping[str, Inversion], generator: Generator, features: Features, *, reference: int,
-            seed: int) -> pd.DataFrame:  # fmt: skip
-    """Returns KID and Fréchet distance of each method's composites from other generated faces.
+def dimensions(n: int) -> int:
+    """Returns in how many dimensions sets of n images have a Fréchet distance, 2 to 64 (none with fewer than 5)."""
+    return min(MOST_DIMS, max(2, (n - 1) // 2))
 
-    Columns method, metric (kid, frechet), n, value, low, high, baseline, as :func:`~inpaintlib.sets.set_scores` does.
+
+def realism(records: Mapping[str, Inversion], target: Tensor, generator: Generator, features: Features, *,
+            reference: int, seed: int) -> pd.DataFrame:  # fmt: skip
+    """Returns how far each method's composites are from other generated faces, as a set.
+
+    The columns are those of :func:`~inpaintlib.sets.set_scores` with method in place of images; the Fréchet distance is
+    in :func:`dimensions` of n, and u_ids and p_ids take a composite and its target for a pair.
 
     Args:
+        target: (N, 3, R, R), what the composites are inpaintings of.
         features: of a network that no objective read.
         reference: number of the other faces, seeded from ``seed`` on.
     """
     others = generated_faces(generator, reference, seed=seed)
     composites = {name: record.composite for name, record in records.items()}
-    found = set_scores(composites, others, features=features, seed=seed)
-    found = found[found["metric"].isin(["kid", "frechet"])].rename(columns={"images": "method"})
-    return found[["method", "metric", "n", "value", "low", "high", "baseline"]].reset_index(drop=True)
+    dims = dimensions(min(len(target), reference // 2))
+    found = set_scores(composites, others, features=features, targets=target, dims=dims, seed=seed)
+    return found.rename(columns={"images": "method"})
 
 
 def tradeoff(table: pd.DataFrame, distances: pd.DataFrame, *, resamples: int) -> pd.DataFrame:
@@ -192,7 +200,8 @@ def tradeoff(table: pd.DataFrame, distances: pd.DataFrame, *, resamples: int) ->
 def passes(records: Mapping[str, Inversion], *, near: float, resamples: int) -> pd.DataFrame:
     """Returns how many generator passes each method takes, a row a method, the default first.
 
-    The error is the lowest masked squared error of the known pixels so far. Columns method, n (faces), error (mean, at
+    The error is the lowest masked squared error of the known pixels so far; what only the closing evaluation finds
+    counts as found at the last pass. Columns method, n (faces), error (mean, at
     the end), mean, low, high (passes until the error is within the fraction ``near`` of its last value, with a 95 %
     bootstrap interval), reached (share of the faces whose error comes within ``near`` of the *default's* last value)
     and until_default (mean passes until then; NaN unless all reach it).
@@ -202,22 +211,28 @@ def passes(records: Mapping[str, Inversion], *, near: float, resamples: int) -> 
         history = records[name].history
         error = history.pivot(index="step", columns="item", values="mse").cummin().to_numpy()
         goal = error[-1] if goal is None else goal
-        own = (error <= (1.0 + near) * error[-1]).argmax(axis=0) + 1  # a step is a pass
+        own = _first(error <= (1.0 + near) * error[-1], records[name].search)
         close = error <= (1.0 + near) * goal
         reached = close.any(axis=0)
-        until = float((close.argmax(axis=0) + 1).mean()) if reached.all() else np.nan
+        until = float(_first(close, records[name].search).mean()) if reached.all() else np.nan
         rows.append((name, error.shape[1], error[-1].mean(), *mean_interval(own, resamples=resamples), reached.mean(),
                      until))  # fmt: skip
     columns = ["method", "n", "error", "mean", "low", "high", "reached", "until_default"]
     return pd.DataFrame(rows, columns=columns)
 
 
+def _first(close: np.ndarray, search: Search) -> np.ndarray:
+    """The pass at which a column first holds, a row a step; the closing evaluation is no pass of its own."""
+    return np.minimum(close.argmax(axis=0) + 1, search.passes)
+
+
 def equivalence(table: pd.DataFrame, names: Sequence[str], *, noticeable: float, resamples: int) -> pd.DataFrame:
     """Returns the gain of each regulariser in hole LPIPS against what counts as noticeable, a row a method.
 
-    Columns method, n, gain (default less method, paired), low, high, share (of what the default leaves), least (the
-    threshold), improves (``no`` if the interval lies below it, ``yes`` if above, else ``undecided``) and needed, about
-    how many faces would decide it if the gain stays what it is (NaN where it is decided).
+    Columns method, n, gain (default less method, paired, as a fraction of what the default leaves), low, high (the
+    fraction's bootstrap interval, since what the default leaves is of the same faces), least (the threshold), improves
+    (``no`` if the interval lies below it, ``yes`` if above, else ``undecided``) and needed, about how many faces would
+    decide it if the gain stays what it is (NaN where it is decided).
 
     Args:
         table: of :func:`face_scores`.
@@ -225,15 +240,14 @@ def equivalence(table: pd.DataFrame, names: Sequence[str], *, noticeable: float,
         noticeable: as a fraction of the default's mean hole LPIPS.
     """
     wide = table.pivot(index="item", columns="method", values="lpips")
-    base = float(wide[DEFAULT].mean())
-    least, words = noticeable * base, {"supported": "yes", "not supported": "no", "undecided": "undecided"}
+    base, words = wide[DEFAULT], {"supported": "yes", "not supported": "no", "undecided": "undecided"}
     rows = []
     for name in names:
-        gain = paired_difference(wide[DEFAULT], wide[name], resamples=resamples)
-        improves = words[verdict(gain, least=least)]
-        faces = needed(len(wide), *gain, least) if improves == "undecided" else None
-        rows.append((name, len(wide), *gain, gain.value / base, least, improves, np.nan if faces is None else faces))
-    columns = ["method", "n", "gain", "low", "high", "share", "least", "improves", "needed"]
+        gain = relative_difference(base, wide[name], base, resamples=resamples)
+        improves = words[verdict(gain, least=noticeable)]
+        faces = needed(len(wide), *gain, noticeable) if improves == "undecided" else None
+        rows.append((name, len(wide), *gain, noticeable, improves, np.nan if faces is None else faces))
+    columns = ["method", "n", "gain", "low", "high", "least", "improves", "needed"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -182,7 +181,7 @@ def _note(nb: NotebookNode) -> str:
 def _card(executed: Path) -> dict[str, Any]:
     nb = _results_only(_read(executed))
     title, summary = _opening(nb, executed)
-    found = [json.loads(path.read_text()) for path in (executed.parent / "claims").glob(f"{executed.stem}-*.json")]
+    found = [claims.read_claim(path) for path in (executed.parent / "claims").glob(f"{executed.stem}-*.json")]
     return {
         "stem": executed.stem,
         "title": title,

@@ -17,6 +17,7 @@ from torch import Tensor
 from .attributes import AttributeNetwork
 from .checks import InpaintError, check_choice, check_integer, check_mask
 from .data import data_folder, load_celeba
+from .experiments import BASELINE
 from .features import Percept, lpips
 from .grid import Method, Progress, invert_all
 from .images import composite, from_levels
@@ -27,9 +28,9 @@ from .sets import agreement
 from .store import Store
 from .stylegan2 import Generator
 
-__all__ = ["BASELINE", "GROUPS", "METRICS", "SEARCH", "Filled", "Frozen", "difficulty", "digests", "fill", "freeze",
+__all__ = ["GROUPS", "METRICS", "SEARCH", "Filled", "Frozen", "difficulty", "digests", "fill", "freeze",
            "hole_scores", "mask_sha256", "one_mask", "part_difficulty", "photographs", "scores",
-           "summary"]  # fmt: skip
+           "summary", "times_hidden"]  # fmt: skip
 
 GROUPS = {
     "shape": ("box", "center", "scatter"),
@@ -38,7 +39,7 @@ GROUPS = {
     "strokes": ("strokes-thin", "strokes-medium", "strokes-thick"),
 }
 METRICS = ("lpips", "psnr", "ssim", "agreement", "seam")
-SEARCH, BASELINE = "search", "mean code"
+SEARCH = "search"
 # Hidden fraction at which a part of the face is no more than that part, for reading the map of difficulty.
 PART_AREAS = {"mouth": 0.05, "eyes": 0.05, "nose": 0.04, "hair": 0.2}
 BATCH = 64  # images scored at once
@@ -157,8 +158,8 @@ def hole_scores(target: Tensor, filled: Tensor, mask: Tensor, *, judge: Percept,
 
 
 def scores(filled: Filled, mean: Tensor, *, judge: Percept, attributes: AttributeNetwork) -> pd.DataFrame:
-    """Returns a row a method (:data:`SEARCH`, :data:`BASELINE`) and item; columns method, those of ``items``,
-    and :data:`METRICS`.
+    """Returns a row a method (:data:`SEARCH`, :data:`~inpaintlib.experiments.BASELINE`) and item; columns method, those
+    of ``items``, and :data:`METRICS`.
 
     Args:
         mean: (1, 3, R, R), the mean code's image.
@@ -196,6 +197,18 @@ def photographs(n: int, size: int) -> Tensor | None:
     return from_levels(images[:n])
 
 
+def times_hidden(masks: Tensor, *, least: int) -> Tensor:
+    """Returns how many of the masks (J, 1, H, W) hide each pixel, (H, W).
+
+    Raises InpaintError if none is hidden by at least ``least``.
+    """
+    check_integer("least_hidden", least, low=1)
+    count = masks[:, 0].double().sum(dim=0)
+    if count.max() < least:
+        raise InpaintError(f"least_hidden must be at most {int(count.max())}, the most masks on a pixel; got {least}")
+    return count
+
+
 def difficulty(filled: Filled, *, least: int) -> tuple[Tensor, Tensor]:
     """Returns how hard each pixel is for each face, (F, H, W), and how many masks hid it, (H, W).
 
@@ -205,15 +218,12 @@ def difficulty(filled: Filled, *, least: int) -> tuple[Tensor, Tensor]:
 
     Raises InpaintError if every pixel is.
     """
-    check_integer("least", least, low=1)
     faces = int(filled.items["image"].max()) + 1
     hidden = filled.mask[:, 0].double()
     error = (filled.target - filled.composite.clamp(-1, 1)).abs().double().mean(dim=1) * hidden
     level = error.sum(dim=(1, 2), keepdim=True) / hidden.sum(dim=(1, 2), keepdim=True)
     ratio = (error / level.clamp_min(1e-12)).unflatten(0, (faces, -1)).sum(dim=1)  # items are sorted by face
-    count = hidden.unflatten(0, (faces, -1))[0].sum(dim=0)
-    if count.max() < least:
-        raise InpaintError(f"least_hidden must be at most {int(count.max())}, the most masks on a pixel; got {least}")
+    count = times_hidden(filled.mask.unflatten(0, (faces, -1))[0], least=least)
     return torch.where(count >= least, ratio / count, torch.nan), count
 
 

@@ -1,4 +1,4 @@
-"""How good sets of images are: distances from real images, variety, and what a judge sees kept.
+"""How good sets of images are: distances from real images, and what a judge sees kept.
 
 A set is judged by where a frozen network (:class:`~inpaintlib.extractors.Features`) puts its images. Numbers of
 different networks, or of sets of different sizes, are not comparable: :func:`set_scores` gives each with its
@@ -8,7 +8,6 @@ different networks, or of sets of different sizes, are not comparable: :func:`se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,13 @@ import torch
 from torch import Tensor
 
 from .attributes import AttributeNetwork
-from .checks import InpaintError, check_finite, check_mask
+from .checks import InpaintError
 from .distances import Prdc, Uids, frechet, kernel_distance, prdc, uids
 from .extractors import Features, features, of_percept
-from .features import Percept, layer_masks, load_percept, weighted_sum
+from .features import Percept, load_percept
 from .metrics import Interval
 
-__all__ = ["Features", "agreement", "agreement_chance", "diversity", "features", "frechet", "kid", "prdc", "set_scores",
+__all__ = ["Features", "agreement", "agreement_chance", "features", "frechet", "kid", "prdc", "set_scores",
            "uids"]  # fmt: skip
 
 
@@ -67,8 +66,8 @@ def set_scores(sets: Mapping[str, Tensor], reference: Tensor, *, features: Featu
 
     Returns:
         Columns images (the set's name), features (the network's), metric (kid, frechet, precision, recall, density,
-        coverage, u_ids, p_ids), n (images of the set), value, low, high (95 % interval), baseline. A metric that needs
-        more images than n has NaN for its numbers.
+        coverage, u_ids, p_ids), n (images of the set), value, low, high (95 % interval), and baseline, baseline_low,
+        baseline_high. A metric that needs more images than n has NaN for its numbers.
 
     Raises:
         InpaintError: if there is no set, the reference holds fewer than 4 images, or targets are not a set's pairs.
@@ -90,8 +89,9 @@ def set_scores(sets: Mapping[str, Tensor], reference: Tensor, *, features: Featu
         scores = _scores(features(images[:n]), real, paired, **options)
         if n not in baselines:
             baselines[n] = _scores(other[:n], real, None if paired is None else real, **options)
-        rows += [(name, features.name, metric, n, *scores[metric], baselines[n][metric].value) for metric in scores]
-    return pd.DataFrame(rows, columns=["images", "features", "metric", "n", "value", "low", "high", "baseline"])
+        rows += [(name, features.name, metric, n, *scores[metric], *baselines[n][metric]) for metric in scores]
+    columns = ["images", "features", "metric", "n", "value", "low", "high", "baseline", "baseline_low", "baseline_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _scores(fake: np.ndarray, real: np.ndarray, paired: np.ndarray | None, *, dims: int, k: int, folds: int,
@@ -106,34 +106,6 @@ def _scores(fake: np.ndarray, real: np.ndarray, paired: np.ndarray | None, *, di
         decided = uids(paired[:n], fake, folds=folds, seed=seed) if n >= 2 * folds else Uids(nothing, nothing, n)
         found |= {"u_ids": decided.u_ids, "p_ids": decided.p_ids}
     return found
-
-
-@torch.no_grad()
-def diversity(images: Tensor, mask: Tensor, judge: Percept) -> Tensor:
-    """Returns the mean hole LPIPS between the samples of each item, over all pairs of them, (items,), at least 0.
-
-    Hole LPIPS is that of :mod:`inpaintlib.metrics`: each layer's distances averaged with the area-downsampled mask.
-
-    Args:
-        images: (items, samples, 3, H, W) composites of at least 2 samples, clamped to [-1, 1].
-        mask: (items or 1, 1, H, W), 1 = hole.
-        judge: a network that no objective used.
-
-    Raises:
-        InpaintError: for other shapes or a single sample.
-    """
-    if images.ndim != 5 or images.shape[2] != 3 or images.shape[1] < 2:
-        raise InpaintError(f"images must have shape (items, samples >= 2, 3, H, W); got {tuple(images.shape)}")
-    check_finite("images", images)
-    check_mask("mask", mask, like=images[:, 0])
-    judge, mask = judge.like(images), mask.to(images).expand(len(images), -1, -1, -1)
-    first, second = (list(side) for side in zip(*combinations(range(images.shape[1]), 2), strict=True))
-    means = []
-    for samples, hole in zip(images.clamp(-1, 1), mask.split(1), strict=True):
-        taps = judge.taps(samples)
-        maps = judge.distances([f[first] for f in taps], [f[second] for f in taps])
-        means.append(weighted_sum(maps, layer_masks(hole, [d.shape[2:] for d in maps])).mean())
-    return torch.stack(means)
 
 
 @torch.no_grad()

@@ -86,8 +86,6 @@ def chance(a: int, b: int) -> Shares:
 def pairwise(images: Tensor, mask: Tensor, judge: Percept) -> np.ndarray:
     """Returns hole LPIPS between all pairs of S composites of one face, (S, S), symmetric, with zeros in its diagonal.
 
-    Its mean over pairs is :func:`inpaintlib.sets.diversity`.
-
     Args:
         images: (S, 3, H, W), S at least 2, clamped to [-1, 1].
         mask: (1, 1, H, W), 1 = hole.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import HTML, Markdown
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from .checks import InpaintError
@@ -45,14 +45,15 @@ WALL = (
     Shown("mask_robustness", "coverage", "Masks of every shape: scores against the hidden fraction"),
     Shown("stochasticity", "fillings", "Several fillings of one hole"),
     Shown("stochasticity", "maps", "Where fillings differ: standard deviation of each pixel"),
-    Shown("regularisers", "faces", "With each prior and with an adversarial term"),
+    Shown("regularisers", "faces", "The default search, then with an adversarial term and with each prior, by weight"),
     Shown(
         "regularisers",
         "fidelity-realism",
-        "Fidelity against realism, of these and of other noise, optimisers and starts",
+        "Fidelity against realism, of these and of other noise, optimisers, starts, spaces and rates",
     ),
 )
 COST = ("regularisers", "passes")  # table: passes of the generator until the error is near its last value
+SEARCHES = ("search", "stability", "corruption")  # clocks of searches for the generated faces
 C8 = (
     "The optimisation is slow and can be avoided (tested: no more than how many passes of the generator an image takes "
     "until the error of its known pixels is within {near:.0%} of the last value)"
@@ -62,7 +63,10 @@ LOOKS = {"supported": ("o", PALETTE[2], True), "not supported": ("X", PALETTE[3]
 
 
 def check_complete(folder: Path) -> None:
-    """Raises InpaintError, naming the reports to run, unless a profile's folder holds all that the summary gathers."""
+    """Raises InpaintError, naming the reports to run, unless a profile's folder holds all that the summary gathers.
+
+    A report counts if its executed notebook is there: tables and figures outlive a later run that fails.
+    """
     needs = {report: set() for report in dict.fromkeys(shown.report for shown in WALL)}
     for shown in WALL:
         needs[shown.report].add(f"figures/{shown.report}-{shown.name}.png")
@@ -70,7 +74,8 @@ def check_complete(folder: Path) -> None:
         if report != "summary":
             needs.setdefault(report, set()).add(f"claims/{report}-{claim}.json")
     for report, files in needs.items():
-        files.add(f"tables/{report}-provenance.csv")  # the last that a report writes: it ran to its end
+        files |= {f"tables/{report}-provenance.csv", f"tables/{report}-timing.csv", f"{report}.ipynb"}
+    needs[COST[0]].add(f"tables/{'-'.join(COST)}.csv")
     lacking = [report for report, files in needs.items() if not all((folder / file).is_file() for file in files)]
     if lacking:
         command = " ".join(["make", *(f"report-{report}" for report in lacking), f"PROFILE={folder.name}"])
@@ -79,7 +84,7 @@ def check_complete(folder: Path) -> None:
 
 def claims_table(folder: Path) -> pd.DataFrame:
     """Returns the claims as ``claims.gather`` does, all of the slides among them, and ``where``, the page to read."""
-    table = gather(folder.name, open_claims=tuple(SLIDES))
+    table = gather(folder.name, open_claims=tuple(SLIDES), running="summary")
     return table.assign(where=table["notebook"] + ".html")
 
 
@@ -165,16 +170,14 @@ def _counted(verdict: str, ids: pd.Series) -> str:
     return f"{len(ids)} {'is' if len(ids) == 1 else 'are'} {verdict}{names}"
 
 
-def passes(folder: Path) -> pd.DataFrame | None:
-    """Returns the table of passes of the generator that each method takes, the default first; None if there is none.
+def passes(folder: Path) -> pd.DataFrame:
+    """Returns the table of passes of the generator that each method takes, the default first.
 
     Columns method, mean, low, high, n (faces), and near: how close to its last value the error is then, a fraction.
 
     Raises InpaintError if it lacks one of them, or has no rows.
     """
     path = folder / "tables" / f"{'-'.join(COST)}.csv"
-    if not path.is_file():
-        return None
     table, columns = pd.read_csv(path), ["method", "mean", "low", "high", "n"]
     if table.empty or not set(columns) <= set(table):
         has = f"{len(table)} rows of {', '.join(table)}"
@@ -182,39 +185,38 @@ def passes(folder: Path) -> pd.DataFrame | None:
     return table[columns].assign(near=float(_stated(folder, COST[0])["near"]))
 
 
-def cost_claim(run: Study, table: pd.DataFrame | None) -> Claim | Markdown:
+def cost_claim(run: Study, table: pd.DataFrame) -> Claim:
     """Records what is known of claim C8, the passes of the first method of :func:`passes`; it stays undecided."""
-    if table is None:
-        return run.say(f"C8 is undecided: the report {COST[0]} left no table `{COST[1]}`; it {LACKING['C8']}.")
     first = table.iloc[0]
     interval = (first["low"], first["high"])
     return run.claim("C8", C8.format(near=first["near"]), first["mean"], interval, "undecided", n=int(first["n"]))
 
 
-def cost_reading(table: pd.DataFrame | None) -> str:
+def cost_reading(table: pd.DataFrame) -> str:
     """Returns what is known of the cost as sentences."""
-    known = "How many passes of the generator an image takes is not known."
-    if table is not None:
-        first, few, many = table.iloc[0], table.loc[table["mean"].idxmin()], table.loc[table["mean"].idxmax()]
-        known = (
-            f"An image takes {Interval(first['mean'], first['low'], first['high'])} passes of the generator (method "
-            f"{first['method']}) until the error of its known pixels is within {first['near']:.0%} of the last value; "
-            f"of all methods from {few['mean']:.3g} ({few['method']}) to {many['mean']:.3g} ({many['method']})."
-        )
-    return f"{known} Whether the optimisation can be avoided is open: that {LACKING['C8']}."
+    first, few, many = table.iloc[0], table.loc[table["mean"].idxmin()], table.loc[table["mean"].idxmax()]
+    return (
+        f"An image takes {Interval(first['mean'], first['low'], first['high'])} passes of the generator (method "
+        f"{first['method']}) until the error of its known pixels is within {first['near']:.0%} of the last value; "
+        f"of all methods from {few['mean']:.3g} ({few['method']}) to {many['mean']:.3g} ({many['method']}). "
+        f"Whether the optimisation can be avoided is open: that {LACKING['C8']}."
+    )
 
 
 def seconds(folder: Path) -> pd.DataFrame:
     """Returns how long each report searched: columns report, faces, search in s, s a face (of all its methods).
 
-    They are one machine's and differ from run to run; searches that were stored took no time.
+    What counts are the clocks :data:`SEARCHES`, with the scores that are computed under them; photographs, which are
+    other faces, and Jacobians do not. Times are one machine's and differ from run to run; searches that were stored
+    took no time.
     """
     rows = []
     for report in dict.fromkeys(shown.report for shown in WALL):
         timing = pd.read_csv(folder / "tables" / f"{report}-timing.csv").set_index("what")["value"]
         stated = _stated(folder, report)
-        if "search" in timing and "faces" in stated:
-            spent, faces = float(timing["search"]), int(stated["faces"])
+        clocks = [name for name in SEARCHES if name in timing]
+        if clocks and "faces" in stated:
+            spent, faces = float(timing[clocks].sum()), int(stated["faces"])
             rows.append((report_name(report), faces, spent, spent / faces))
     columns = ["report", "faces", "search in s", "s a face"]
     return pd.DataFrame(rows or [("none", 0, np.nan, np.nan)], columns=columns)

@@ -10,33 +10,38 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
+from .experiments import BASELINE
 from .figures import PALETTE, curves, estimates, masked, sample_grid
 from .invert import Inversion
 from .losses import Objective
 from .metrics import Interval
-from .regularisers import BASELINE, DEFAULT
+from .regularisers import DEFAULT, METRICS, dimensions
 
 __all__ = [
     "baselines",
     "compared",
+    "convergence_figure",
     "cost",
     "difference_figure",
     "equivalent",
     "gallery",
     "realistic",
+    "sets_table",
     "tradeoff_figure",
 ]
 
-PANELS = {
-    "lpips": "hole LPIPS (judge), lower is better",
-    "kid": "KID to generated faces, lower is better",
-    "logit": "discriminator's logit, higher is better",
-}
-# Metric -> its name in sentences, and the sign of what is better.
-MEANT = {"lpips": ("hole LPIPS", -1), "psnr": ("hole PSNR", 1), "known_mse": ("error of the known pixels", -1),
-         "logit": ("logit of the discriminator", 1)}  # fmt: skip
+# Metric -> its name, and the sign of what is better.
+TITLES = {
+    "lpips": ("hole LPIPS", -1), "psnr": ("hole PSNR in dB", 1), "known_mse": ("squared error of known pixels", -1),
+    "logit": ("discriminator's logit", 1), "kid": ("KID", -1), "frechet": ("Fréchet distance", -1),
+    "precision": ("precision", 1), "recall": ("recall", 1), "density": ("density", 1), "coverage": ("coverage", 1),
+    "u_ids": ("U-IDS", 1), "p_ids": ("P-IDS", 1),
+}  # fmt: skip
+PANELS = ("lpips", "kid", "logit")  # of fidelity and realism
+OTHERS = "other generated faces"
 MARKS = ("s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d")
 
 
@@ -60,8 +65,7 @@ def difference_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of :func:`~inpaintlib.regularisers.differences`.
     """
-    labels = {"lpips": "hole LPIPS (judge)", "psnr": "hole PSNR in dB", "known_mse": "squared error of known pixels"}
-    labels = {metric: f"{label},\nmore than the default's" for metric, label in labels.items()}
+    labels = {metric: f"{TITLES[metric][0]},\nmore than the default's" for metric in METRICS if metric != "logit"}
     fig = estimates(table.drop(columns="mean").rename(columns={"difference": "mean"}), labels)
     for ax in fig.axes:
         ax.axvline(0.0, color="0.3", linewidth=1, linestyle="--", zorder=0)
@@ -76,7 +80,7 @@ def baselines(table: pd.DataFrame, distances: pd.DataFrame) -> dict[str, tuple[s
     """
     base = table[table["method"] == BASELINE]
     kid = distances[distances["metric"] == "kid"]["baseline"].iloc[0]
-    return {"lpips": (BASELINE, float(base["lpips"].mean())), "kid": ("other generated faces", float(kid)),
+    return {"lpips": (BASELINE, float(base["lpips"].mean())), "kid": (OTHERS, float(kid)),
             "logit": (BASELINE, float(base["logit"].mean()))}  # fmt: skip
 
 
@@ -92,7 +96,8 @@ def tradeoff_figure(points: pd.DataFrame, families: Mapping[str, Sequence[str]],
     fig = Figure(figsize=(9.6, 4.4), layout="constrained")
     axs = fig.subplots(1, len(PANELS))
     looks = _looks(list(dict.fromkeys(points["method"])), families)
-    for ax, (panel, label) in zip(axs, PANELS.items(), strict=True):
+    for ax, panel in zip(axs, PANELS, strict=True):
+        label = f"{TITLES[panel][0]}, {'higher' if TITLES[panel][1] > 0 else 'lower'} is better"
         rows = points[points["panel"] == panel].dropna().set_index("method")
         ax.set(xlabel="squared error of known pixels", ylabel=label)
         if rows.empty:
@@ -107,6 +112,9 @@ def tradeoff_figure(points: pd.DataFrame, families: Mapping[str, Sequence[str]],
         ax.axhline(value, color="0.4", linestyle=":", linewidth=1.2)
         ax.annotate(said, (1.0, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.3)
         sns.despine(ax=ax)
     fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
@@ -126,9 +134,9 @@ def convergence_figure(records: Mapping[str, Inversion], names: Sequence[str], o
         value = sum(weighted.weight * history[term] for term, weighted in objective.terms.items())
         lowest = value.groupby(history["item"]).cummin()
         histories[name] = pd.DataFrame({"step": history["step"] + 1, "lowest": lowest})
-    fig = curves(histories, column="lowest", label="lowest MSE + LPIPS so far")
+    fig = curves(histories, column="lowest", label=f"lowest objective so far ({' + '.join(objective.terms)})")
     (ax,) = fig.axes
-    ax.set_xlabel("generator passes")
+    ax.set_xlabel("generator passes, then the closing evaluation")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     return fig
 
@@ -158,20 +166,20 @@ def _names(names: Sequence[str]) -> str:
 def compared(table: pd.DataFrame) -> str:
     """Reading of :func:`~inpaintlib.regularisers.differences`: which methods differ from the default."""
     lines = []
-    for metric, (what, better) in MEANT.items():
+    for metric, (what, better) in ((metric, TITLES[metric]) for metric in METRICS):
         rows = table[table["metric"] == metric]
         low, high = (rows["low"], rows["high"]) if better > 0 else (-rows["high"], -rows["low"])
         best = rows.loc[(better * rows["difference"]).idxmax()]
         lines.append(
             f"* {what}: better by the intervals {_names(rows[low > 0]['method']) or 'none'}; worse "
-            f"{_names(rows[high < 0]['method']) or 'none'}. The best mean is that of *{best['method']}*, "
+            f"{_names(rows[high < 0]['method']) or 'none'}. The best mean of the others is that of *{best['method']}*, "
             f"{best['mean']:.4g} ({Interval(best['difference'], best['low'], best['high'])} more than the default's "
             f"{best['default']:.4g}, $d_z$ {best['d_z']:.2f}, p {best['p']:.2g}, by Holm {best['p_holm']:.2g})."
         )
     n, family = int(table["n"].iloc[0]), int(table.dropna().groupby("metric").size().min())
     certain = table[table["p_holm"] < 0.05]
     least = min(1.0, family * 2.0 ** (1 - n))
-    named = [f"*{row.method}* ({MEANT[row.metric][0]})" for row in certain.itertuples()]
+    named = [f"*{row.method}* ({TITLES[row.metric][0]})" for row in certain.itertuples()]
     return (
         "Against the default:\n\n" + "\n".join(lines)
         + f"\n\nThe tests of a metric, at least {family} of them, are one family. After Holm's correction, p < 0.05 "
@@ -183,17 +191,42 @@ def compared(table: pd.DataFrame) -> str:
 def realistic(points: pd.DataFrame, distances: pd.DataFrame) -> str:
     """Reading of :func:`~inpaintlib.regularisers.tradeoff` and of the distances' baseline."""
     told = []
-    for panel, what in (("kid", "KID"), ("logit", "the logit of a discriminator that was not climbed")):
+    for panel in ("kid", "logit"):
+        what, better = TITLES[panel]
         rows = points[points["panel"] == panel].dropna().set_index("method")
         if DEFAULT not in rows.index:
             told.append(f"{what} needs more faces")
             continue
-        best = rows["value"].idxmin() if panel == "kid" else rows["value"].idxmax()
+        best = (better * rows["value"]).idxmax()
         base = distances[distances["metric"] == "kid"]["baseline"].iloc[0]
-        aside = f" (other generated faces {base:.3g})" if panel == "kid" else ""
+        aside = f" ({OTHERS} {base:.3g})" if panel == "kid" else ""
         own, other = (Interval(*rows.loc[name, ["value", "low", "high"]]) for name in (DEFAULT, best))
         told.append(f"{what} is {own} with the default{aside}, the best mean is {other} with *{best}*")
     return f"Realism: {'; '.join(told)}. Methods whose objective held the discriminator have no logit."
+
+
+def sets_table(distances: pd.DataFrame) -> pd.DataFrame:
+    """Returns the distances for reading: a row a method, other generated faces first, cells "value [low, high]".
+
+    Columns images, features (the network's), faces, then one a metric; a dash where it needs more faces.
+
+    Args:
+        distances: of :func:`~inpaintlib.regularisers.realism`.
+    """
+    first = distances["method"] == distances["method"].iloc[0]
+    base = distances[first].assign(method=OTHERS, **{name: distances[f"baseline{end}"] for name, end in (
+        ("value", ""), ("low", "_low"), ("high", "_high"))})  # fmt: skip
+    every = pd.concat([base, distances])
+    numbers = every[["value", "low", "high"]].to_numpy()
+    cells = ["–" if pd.isna(row).any() else str(Interval(*row)) for row in numbers]
+    wide = every.assign(cell=cells).pivot(index="method", columns="metric", values="cell")
+    wide = wide.loc[every["method"].drop_duplicates(), every["metric"].drop_duplicates()]
+    faces = int(distances["n"].iloc[0])
+    titles = {metric: TITLES[metric][0] for metric in wide} | {"frechet": f"Fréchet, {dimensions(faces)} dimensions"}
+    wide = wide.rename(columns=titles).rename_axis(columns=None).reset_index(names="images")
+    wide.insert(1, "features", distances["features"].iloc[0])
+    wide.insert(2, "faces", faces)
+    return wide
 
 
 def cost(table: pd.DataFrame, near: float) -> str:
@@ -216,8 +249,6 @@ def equivalent(table: pd.DataFrame) -> str:
     for row in table.itertuples():
         word = {"no": "no noticeable gain", "yes": "a noticeable gain", "undecided": "undecided"}[row.improves]
         more = "" if pd.isna(row.needed) else f"; about {float(f'{row.needed:.2g}'):,.0f} faces would decide it"
-        lines.append(
-            f"* *{row.method}*: gain {row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}), {row.share:+.1%} of what the "
-            f"default leaves: {word}{more}."
-        )
-    return f"Gains in hole LPIPS; noticeable is {table['least'].iloc[0]:.3f}:\n\n" + "\n".join(lines)
+        lines.append(f"* *{row.method}*: gain {row.gain:+.1%} ({row.low:+.1%} to {row.high:+.1%}): {word}{more}.")
+    least = table["least"].iloc[0]
+    return f"Gains in hole LPIPS, of what the default leaves; noticeable is {least:.0%}:\n\n" + "\n".join(lines)

@@ -25,20 +25,21 @@ def reports(tmp_path, monkeypatch):
 
 
 def record(reports, profile, **change):
-    """Writes one claim of a profile as a run does."""
+    """Writes one claim of a profile as a run does that came to its end."""
     row = RECORD | change
     folder = reports / profile / "claims"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{row['notebook']}-{row['id']}.json").write_text(json.dumps(row))
+    (reports / profile / f"{row['notebook']}.ipynb").touch()
 
 
-def commit(reports, **change):
-    """Writes a reference that holds one claim, made by profile full."""
+def commit(reports, profile="full", **change):
+    """Writes a reference that holds one claim, made by a profile."""
     folder = reports / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     row = RECORD | change
     pd.DataFrame([row]).to_csv(folder / "claims.csv", index=False)
-    (folder / f"{row['notebook']}-provenance.csv").write_text("part,name,value\nparameter,profile,full\n")
+    (folder / f"{row['notebook']}-provenance.csv").write_text(f"part,name,value\nparameter,profile,{profile}\n")
 
 
 def test_without_a_full_run_the_verdict_is_the_profiles_own(reports):
@@ -59,6 +60,26 @@ def test_the_committed_verdict_outranks_the_profiles_and_a_full_run_outranks_bot
     record(reports, "full")
     (row,) = claims.gather("embedded").to_dict("records")
     assert (row["verdict"], row["profile"], row["here"]) == ("supported", "full", "undecided")
+
+
+@pytest.mark.parametrize("profile", ["smoke", "embedded"])
+def test_a_reference_of_another_profile_than_full_outranks_nothing(reports, profile):
+    record(reports, "embedded", verdict="undecided")
+    commit(reports, profile, verdict="not supported")
+    (row,) = claims.gather("embedded").to_dict("records")
+    assert (row["verdict"], row["profile"]) == ("undecided", "embedded")
+
+
+def test_claims_of_a_report_that_did_not_end_do_not_count_unless_it_is_running(reports):
+    record(reports, "embedded")
+    record(reports, "full", verdict="not supported")
+    assert claims.gather("embedded")["verdict"].tolist() == ["not supported"]
+    (reports / "full/mse_lpips.ipynb").unlink()
+    assert claims.gather("embedded")["verdict"].tolist() == ["supported"]
+    (reports / "embedded/mse_lpips.ipynb").unlink()
+    assert claims.gather("embedded").empty and claims.recorded("embedded") == []
+    assert claims.gather("embedded", running="mse_lpips")["verdict"].tolist() == ["supported"]
+    assert claims.gather("full", running="mse_lpips")["verdict"].tolist() == ["not supported"]
 
 
 def test_a_claim_of_the_reference_alone_has_no_verdict_here(reports):
@@ -82,13 +103,26 @@ def test_an_open_claim_has_a_row_without_numbers(reports):
     assert table["effect"].dtype == float
 
 
-def test_a_damaged_claim_is_one_sentence(reports):
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", "3", '{"id": 5, "verdict": "x"}', *(json.dumps(RECORD | change) for change in (
+        {"id": 5}, {"notebook": None}, {"statement": ["x"]}, {"verdict": "maybe"}, {"verdict": ["supported"]},
+        {"effect": None}, {"low": "0.1"}, {"high": math.nan}, {"least": "much"}, {"n": True}, {"n": math.inf})),
+     *(json.dumps({k: v for k, v in RECORD.items() if k != key}) for key in ("effect", "low", "high", "verdict"))],
+)  # fmt: skip
+def test_a_damaged_claim_is_one_sentence(reports, text):
     record(reports, "embedded")
-    path = reports / "embedded/claims/mse_lpips-C1.json"
-    for text in ("{", "[]", "{}"):
-        path.write_text(text)
-        with pytest.raises(InpaintError, match="mse_lpips-C1.json must hold a claim's id and verdict; remove it"):
-            claims.gather("embedded")
+    (reports / "embedded/claims/mse_lpips-C1.json").write_text(text)
+    with pytest.raises(InpaintError, match="mse_lpips-C1.json must hold a claim's words, numbers and verdict; remove"):
+        claims.gather("embedded")
+
+
+def test_a_claim_needs_neither_threshold_nor_number(reports):
+    record(reports, "embedded")
+    few = {k: v for k, v in RECORD.items() if k not in ("least", "n")}
+    (reports / "embedded/claims/mse_lpips-C1.json").write_text(json.dumps(few))
+    (found,) = claims.recorded("embedded")
+    assert found == RECORD | {"least": None, "n": None}
 
 
 def test_the_number_that_decides_is_the_one_at_which_the_interval_touches_the_threshold():

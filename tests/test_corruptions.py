@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from inpaintlib import corruptions
+from inpaintlib import corruptions, params, robustness
 from inpaintlib.checks import InpaintError
 from inpaintlib.grid import Method, invert_all
 from inpaintlib.images import from_uint8, to_uint8
 from inpaintlib.losses import Objective, Weighted, mse_term
 from inpaintlib.robustness import hole_scores
 from inpaintlib.search import Search
+from inpaintlib.store import Store
+from inpaintlib.study import project_root
 
 from .tiny import pictures, square_hole, tiny_generator, tiny_percept
 
@@ -70,21 +72,6 @@ def test_sigma_must_be_above_0(sigma):
 def test_quality_must_be_one_of_jpegs(quality):
     with pytest.raises(InpaintError, match="quality must be"):
         corruptions.jpeg(faces(1), quality)
-
-
-# Shifts -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (0, 3), (-1, 2), (-4, -4)])
-def test_a_shifted_mask_equals_a_rolled_one_while_it_stays_inside(down, right):
-    mask = square_hole(2, 16)
-    assert torch.equal(corruptions.shifted(mask, down, right), mask.roll((down, right), dims=(2, 3)))
-
-
-@pytest.mark.parametrize(("down", "right", "lost"), [(5, 0, 8), (0, -6, 16), (40, 0, 64)])
-def test_a_hole_must_stay_inside(down, right, lost):
-    with pytest.raises(InpaintError, match=f"mask must keep its hole inside .* take {lost} pixels out"):
-        corruptions.shifted(square_hole(1, 16), down, right)
 
 
 # Stability --------------------------------------------------------------------------------------------
@@ -148,6 +135,16 @@ def test_stability_needs_another_start():
                               judge=tiny_percept(), batch_size=1)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("shifts", "message"),
+    [([1, 5], "mask must keep its hole inside"), ([4], "shifts must leave a pixel that all masks")],
+)
+def test_shifts_that_leave_nothing_to_compare_are_refused(shifts, message):
+    with pytest.raises(InpaintError, match=message):
+        corruptions.stability(tiny_generator(), faces(1), square_hole(1, 16, side=8 if 5 in shifts else 4), METHOD,
+                              shifts=shifts, starts=2, seed=0, judge=tiny_percept(), batch_size=1)  # fmt: skip
+
+
 # Corrupted known pixels -------------------------------------------------------------------------------
 
 
@@ -167,3 +164,53 @@ def test_corrupted_searches_are_scored_against_the_clean_target():
     np.testing.assert_allclose(rows[["lpips", "psnr", "ssim"]], by_hand, rtol=1e-3, atol=1e-5)
     base = table[table["method"] == "mean code"].pivot(index="image", columns="kind", values="lpips")
     assert base.nunique(axis=1).tolist() == [1, 1], "the mean code sees nothing"
+
+
+# The plan ---------------------------------------------------------------------------------------------
+
+
+def planned(**change):
+    """The smoke profile's parameters, its masks at 16 px, and its probe."""
+    settings = params.load(project_root() / "params/smoke/mask_robustness.yaml")
+    p = params.MaskRobustness.from_mapping(settings | change)
+    freeze = lambda families: robustness.freeze(families, p.coverages, 16, part_limit=p.part_limit, seed=p.seed)  # noqa: E731
+    probe = robustness.one_mask(p.probe_family, p.probe_coverage, 16, seed=p.seed)
+    return p, freeze(p.families()), probe, freeze(p.photo_families)
+
+
+def test_the_plan_counts_what_the_searches_ask_for(tmp_path):
+    p, frozen, probe, few = planned(batch_size=5, noise_levels=[0.2, 0.3], photos=3)
+    store, generator = Store(tmp_path), tiny_generator()
+    options = {"seed": p.seed, "batch_size": p.batch_size, "store": store}
+    method = Method(METHOD.objective, p.search())
+    robustness.fill(generator, faces(2), frozen, method, **options)
+    options["judge"] = tiny_percept()
+    corruptions.stability(generator, faces(2), probe, method, shifts=p.shifts, starts=p.random_starts, **options)
+    corruptions.corruption_scores(generator, faces(2), probe, method, **p.corruptions(), **options)
+    assert store.asked == corruptions.planned_passes(p, len(frozen.masks))
+    options.pop("judge")
+    robustness.fill(generator, faces(3), few, method, **options)
+    assert store.asked == corruptions.planned_passes(p, len(frozen.masks), 3 * len(few.masks))
+
+
+def test_a_plan_that_fits_its_budget_exactly_passes_and_photographs_count():
+    passes = corruptions.planned_passes(*planned()[:1], len(planned()[1].masks))
+    p, frozen, probe, few = planned(image_steps=passes)
+    corruptions.check_plan(p, frozen, probe, None, few)
+    more = passes + 2 * p.batch_size  # one chunk of two steps
+    with pytest.raises(InpaintError, match=f"image_steps must be at least {more}, .* it is {passes}"):
+        corruptions.check_plan(p, frozen, probe, faces(2), few)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probe_family": "bottom"}, "mask must keep its hole inside the image"),
+        ({"least_hidden": 99}, r"least_hidden must be at most \d+, the most masks on a pixel; got 99"),
+        ({"faces": 20}, "image_steps must be at least"),
+    ],
+)
+def test_what_would_fail_late_is_refused_early(change, message):
+    p, frozen, probe, few = planned(**change)
+    with pytest.raises(InpaintError, match=message):
+        corruptions.check_plan(p, frozen, probe, None, few)

@@ -1,14 +1,17 @@
 """Searches that differ in one source of chance: their levels, shared starts and baselines."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from inpaintlib import fillings
+from inpaintlib import fillings, params
 from inpaintlib.checks import InpaintError
 from inpaintlib.experiments import generated_faces
 from inpaintlib.fillings import BOTH, CROSSED, FACES, KEPT, LONG, MASK, NOISE, RATE, SPACE, start
 from inpaintlib.losses import masked_mse, objective_from
 from inpaintlib.search import Search
+from inpaintlib.study import project_root
 
 from .tiny import square_hole, tiny_generator
 
@@ -18,7 +21,7 @@ FACES_N, SAMPLES, SHIFTS = 2, 3, [1, 2]
 def run(search: Search, **change):
     g = tiny_generator()
     target = generated_faces(g, FACES_N, seed=5)
-    holes = fillings.shifted(square_hole(1, 16), SHIFTS)
+    holes = fillings.shifted_holes(square_hole(1, 16), SHIFTS)
     options = {"samples": SAMPLES, "crossed": 2, "rate": 0.5, "steps_long": 3, "seed": 5, "batch_size": 4} | change
     return g, target, holes, fillings.fill(g, target, holes, objective_from({"mse_weight": 1.0}), search, **options)
 
@@ -36,12 +39,12 @@ def unmoved():
 
 def test_a_shifted_hole_moves_to_the_right_and_its_left_edge_is_repeated():
     mask = torch.tensor([[[[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]]])
-    moved = fillings.shifted(mask, [1, 2])
+    moved = fillings.shifted_holes(mask, [1, 2])
     assert moved[:, 0, 0].tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     assert moved[:, 0, 1].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
     assert fillings.common(moved)[0, 0].tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]
     with pytest.raises(InpaintError, match="each of shifts"):
-        fillings.shifted(mask, [0])
+        fillings.shifted_holes(mask, [0])
     with pytest.raises(InpaintError, match="hide a pixel in common"):
         fillings.common(moved[:, :, :1])
 
@@ -120,6 +123,24 @@ def test_two_runs_are_equal_to_the_last_bit(filled):
 def test_what_would_change_two_things_at_once_is_refused(search, change, fault):
     with pytest.raises(InpaintError, match=fault):
         run(search, **change)
+
+
+@pytest.mark.parametrize("profile", ["embedded", "smoke", "full"])
+def test_the_grid_fits_its_budget(monkeypatch, profile):
+    p = params.Stochasticity.from_mapping(params.load(project_root() / f"params/{profile}/stochasticity.yaml"))
+    spent = []
+
+    def compare(generator, image, mask, methods, *, seeds, batch_size, **_):
+        chunks = -(-len(image) // batch_size)  # each is filled up to batch_size, and counts in full
+        spent.append(chunks * batch_size * sum(method.search.passes for method in methods.values()))
+        return {name: SimpleNamespace(image=image, w=torch.zeros(len(image), 1, 1)) for name in methods}
+
+    monkeypatch.setattr(fillings, "compare", compare)
+    grid = {"samples": p.samples, "crossed": p.crossed, "rate": p.rate, "steps_long": p.steps_long}
+    holes = fillings.shifted_holes(square_hole(1, 16), p.shifts)
+    fillings.fill(None, torch.zeros(p.faces, 3, 16, 16), holes, objective_from({"mse_weight": 1.0}), p.search(),
+                  seed=0, batch_size=p.batch_size, **grid)  # fmt: skip
+    assert 0.9 * p.image_steps <= sum(spent) <= p.image_steps
 
 
 def test_a_single_hole_is_refused():

@@ -48,6 +48,14 @@ def test_the_smaller_side_is_the_base_whichever_it_is():
     assert found["position"].value == pytest.approx(-0.5) and found["position"].high < 0
 
 
+def test_intervals_are_of_the_ratio_not_of_the_difference_over_one_mean():
+    """Every face's bottom is half as much again as its top: certain, however unlike the faces are."""
+    found = table()
+    own = 1.0 + 0.2 * found["image"]
+    found["lpips"] = own * found["family"].map({"bottom": 1.5}).fillna(1.0)
+    assert hardness.contrasts(found, **OPTIONS)["position"] == pytest.approx((0.5, 0.5, 0.5))
+
+
 def test_contrasts_of_the_baseline_and_of_another_score():
     assert hardness.contrasts(table(), method="mean code", **OPTIONS)["shape"].value == pytest.approx(0.0, abs=1e-3)
     decibels = hardness.contrasts(table(), metric="psnr", relative=False, **OPTIONS)
@@ -136,6 +144,7 @@ def test_the_overall_effect_is_the_smallest_without_its_direction():
     smallest = min((abs(found[f"C6-{name}"][1].value), name) for name in ("coverage", "shape", "position"))
     assert found["C6"][1].value == pytest.approx(smallest[0])
     assert list(found) == ["C6-coverage", "C6-shape", "C6-position", "C6"]
+    assert "which the baseline without a search may show too" in found["C6-shape"][0]
     assert "at least 10% above" in found["C6-coverage"][0] and "coverage of 0.5" in found["C6-position"][0]
     weak = hardness.verdicts(table(top=1.2, bottom=1.0), noticeable=0.1, **OPTIONS)
     assert weak["C6"][1] == pytest.approx((0.2, -weak["C6-position"][1].high, -weak["C6-position"][1].low))
@@ -151,6 +160,12 @@ def test_the_grids_reading_counts_masks_and_names_extremes():
     assert "* 10% hidden: from 0.50 (*scatter*) to 1.50 (*bottom*); the mean code leaves 3.00." in text
     assert "* 50% hidden: from 1.00 (*scatter*) to 4.00 (*center*)" in text
     assert "90% of the attributes as in the target where 10% is hidden (mean code 70%)" in text and "62%" in text
+
+
+def test_agreement_is_compared_over_the_families_that_have_both_coverages():
+    found = table()
+    found.loc[found["family"] == "mouth", "agreement"] = 0.0  # has no large mask
+    assert "Under the families that have both, the judge decides 90%" in hardness.grid(found, chance=0.6, resamples=200)
 
 
 def test_the_maps_reading_says_what_is_certain():
@@ -184,7 +199,7 @@ def test_the_corruptions_reading_is_relative_to_clean():
             for i, spread in enumerate(SPREAD)]  # fmt: skip
     found = pd.DataFrame(rows, columns=["method", "kind", "level", "image", "lpips"])
     text = hardness.corrupted(found, resamples=200)
-    assert "hole LPIPS is 1.00 (mean code 2.00)" in text and "* noise 0.3: +50% (+50% to +50%)." in text
+    assert "hole LPIPS is 1.00 (mean code 2.00)" in text and "* noise 0.3: +50% (+49% to +51%)." in text
 
 
 def test_photographs_are_compared_or_their_absence_explained():

@@ -81,7 +81,7 @@ ALLOWED = {
     "maskfigures": {"experiments", "figures", "images", "robustness"},
     "spread": {"checks", "features"},
     "spectra": {"checks", "codes", "spread", "stylegan2"},
-    "fillings": {"checks", "experiments", "grid", "losses", "record", "search", "store", "stylegan2"},
+    "fillings": {"checks", "experiments", "grid", "losses", "masks", "record", "search", "store", "stylegan2"},
     "stochasticity": {"features", "fillings", "images", "metrics", "search", "spectra", "spread"},
     "fillingfigures": {"figures", "fillings", "images", "spectra", "stochasticity"},
     "fillingreadings": {"fillings", "metrics", "stochasticity"},
@@ -134,7 +134,7 @@ ALLOWED = {
         "sets",
         "stylegan2",
     },
-    "tradeoffs": {"figures", "invert", "losses", "metrics", "regularisers"},
+    "tradeoffs": {"experiments", "figures", "invert", "losses", "metrics", "regularisers"},
     # Beside the core, for the notebooks and the command line:
     "strict": {"checks", "features", "invert", "losses", "masks"},
     "wishparams": {"invert", "losses", "steering", "strict"},

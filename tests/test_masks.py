@@ -13,6 +13,8 @@ from PIL import Image
 from inpaintlib import masks
 from inpaintlib.checks import InpaintError, check_mask
 
+from .tiny import square_hole
+
 STROKES = tuple(f for f in masks.FAMILIES if f.startswith("strokes"))
 DRAWN = ("box", "scatter", *STROKES)
 
@@ -312,3 +314,46 @@ def test_border_band_equals_a_literal_search(width: int):
 def test_border_band_needs_a_width():
     with pytest.raises(InpaintError, match="width must be at least 1"):
         masks.border_band(_make("box"), 0)
+
+
+# --- shifts ---
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (2, 0), (0, 3), (-1, 2), (-4, -4)])
+@pytest.mark.parametrize("repeat", [False, True])
+def test_a_shifted_mask_equals_a_rolled_one_while_it_stays_inside(dy: int, dx: int, repeat: bool):
+    mask = square_hole(2, 16)
+    assert torch.equal(masks.shifted(mask, dy, dx, repeat=repeat), mask.roll((dy, dx), dims=(2, 3)))
+
+
+@pytest.mark.parametrize(("dy", "dx", "lost"), [(5, 0, 8), (0, -6, 16), (15, 0, 64)])
+def test_a_hole_must_stay_inside_when_it_moves(dy: int, dx: int, lost: int):
+    with pytest.raises(InpaintError, match=f"mask must keep its hole inside .* take {lost} pixels out"):
+        masks.shifted(square_hole(1, 16), dy, dx)
+
+
+def test_a_border_that_is_repeated_comes_in_on_every_side():
+    mask = torch.tensor([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]).view(1, 1, 2, 4)
+    moved = {
+        step: masks.shifted(mask, *step, repeat=True)[0, 0].tolist() for step in ((0, 2), (0, -3), (1, 0), (-1, 1))
+    }
+    assert moved[0, 2] == [[0, 0, 0, 1], [1, 1, 1, 0]]
+    assert moved[0, -3] == [[0, 0, 0, 0], [0, 0, 0, 0]]
+    assert moved[1, 0] == [[0, 1, 0, 0], [0, 1, 0, 0]]
+    assert moved[-1, 1] == [[1, 1, 0, 0], [1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float64])
+def test_a_shifted_mask_keeps_its_type(dtype: torch.dtype):
+    for repeat in (False, True):
+        moved = masks.shifted(square_hole(1, 16).to(dtype), 1, 2, repeat=repeat)
+        assert moved.dtype == dtype and torch.equal(moved.float(), masks.shifted(square_hole(1, 16), 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("dy", "dx", "message"),
+    [(16, 0, "dy must be between -15 and 15; got 16"), (0, -16, "dx must be between"), (0.5, 0, "dy must be a whole")],
+)
+def test_wrong_shifts_are_refused(dy, dx, message: str):
+    with pytest.raises(InpaintError, match=message):
+        masks.shifted(square_hole(1, 16), dy, dx, repeat=True)

@@ -24,6 +24,7 @@ from inpaintlib.metrics import (
     psnr,
     region_weights,
     regional,
+    relative_difference,
     seam,
     ssim,
 )
@@ -290,6 +291,72 @@ def test_unpaired_values_are_refused():
 def test_missing_pair_is_refused():
     with pytest.raises(InpaintError, match="values must be finite; 1 of 2 are not"):
         paired_difference([math.inf, 2.0], [1.0, 2.0])
+
+
+# Relative differences -----------------------------------------------------------------------------------
+
+
+def test_relative_difference_is_a_ratio_of_means_and_unit_free():
+    rng = np.random.default_rng(0)
+    b = rng.gamma(4.0, 0.25, size=30)
+    a = 1.2 * b + rng.normal(0.0, 0.05, size=30)
+    found = relative_difference(a, b, b)
+    assert found.value == pytest.approx(a.mean() / b.mean() - 1) and found.low < 0.2 < found.high
+    assert relative_difference(1000 * a, 1000 * b, 1000 * b) == pytest.approx(found)
+    assert relative_difference(b, a, b).value == -found.value
+    assert relative_difference(a, b, b) == found != relative_difference(a, b, b, seed=1)
+
+
+def test_relative_difference_lets_the_divisor_vary_with_its_pairs():
+    """Faces that differ much, but all by about a fifth: only the fixed divisor's interval is as wide as the faces."""
+    rng = np.random.default_rng(0)
+    b = rng.gamma(1.0, 1.0, size=40) + 0.01
+    a = b * (1.2 + 0.01 * rng.normal(size=40))
+    _, low, high = relative_difference(a, b, b)
+    fixed = paired_difference(a / b.mean(), b / b.mean())
+    assert 0.19 < low < 0.2 < high < 0.21 and high - low < 0.1 * (fixed.high - fixed.low)
+
+
+def test_relative_difference_covers_the_ratio_about_95_times_in_100():
+    rng, covered = np.random.default_rng(2), []
+    for _ in range(200):
+        base = rng.gamma(4.0, 0.25, size=40)
+        _, low, high = relative_difference(rng.normal(0.5, 0.3, size=40), np.zeros(40), base, resamples=300)
+        covered.append(low <= 0.5 <= high)
+    assert 0.90 <= np.mean(covered) <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "base", "expected"),
+    [
+        ([3.0], [1.0], [4.0], (0.5, -math.inf, math.inf)),
+        ([1.0, 2.0, 6.0], [0.5, 1.0, 3.0], [0.5, 1.0, 3.0], (1.0, 1.0, 1.0)),  # every pair by the same fraction
+        ([0.3, 0.3], [0.1, 0.1], [0.1, 0.1], (2.0, 2.0, 2.0)),
+        ([1.0, 2.0], [1.0, 2.0], [1.0, 5.0], (0.0, 0.0, 0.0)),
+    ],
+)
+def test_degenerate_relative_differences(a, b, base, expected):
+    assert relative_difference(a, b, base) == pytest.approx(expected)
+
+
+def test_relative_difference_of_nothing_is_everything():
+    value, low, high = relative_difference([], [], [])
+    assert math.isnan(value) and (low, high) == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("a", "base", "message"),
+    [
+        ([1.0], [1.0, 1.0], "paired values must be of one length"),
+        ([1.0, 2.0], [1.0], r"base must have a value for each pair; got \(1,\) for \(2,\)"),
+        ([1.0, math.nan], [1.0, 1.0], "values must be finite; 1 of 4 are not"),
+        ([1.0, 2.0], [math.inf, 1.0], "values must be finite; 1 of 4 are not"),
+        ([1.0, 2.0], [0.0, 1.0], "base must be above 0, it divides; 1 of 2 values are not"),
+    ],
+)
+def test_wrong_relative_differences_are_refused(a, base, message):
+    with pytest.raises(InpaintError, match=message):
+        relative_difference(a, [1.0, 1.0], base)
 
 
 # Paired comparisons -------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ def reports(tmp_path, monkeypatch):
     monkeypatch.setenv("INPAINTLIB_ROOT", str(tmp_path))
     folder = tmp_path / "reports"
     fill(folder, "full", "mse_lpips", scores="item,psnr\n0,1.5\n", timing="a,b\n1,2\n", jobs="a\n1\n")
-    (folder / "full/tables/clip-half.csv").write_text("a\n1\n")
+    fill(folder, "full", "clip", half="a\n1\n")
+    (folder / "full/clip.ipynb").unlink()  # its tables are of an earlier run
     return folder
 
 
@@ -33,6 +34,7 @@ def fill(reports, profile, stem, **tables):
         (reports / profile / "tables" / f"{stem}-{name}.csv").write_text(text)
     row = RECORD | {"notebook": stem, "id": {"mse_lpips": "C1", "clip": "C4"}[stem], "n": None}
     (reports / profile / "claims" / f"{stem}-{row['id']}.json").write_text(json.dumps(row))
+    (reports / profile / f"{stem}.ipynb").touch()
 
 
 def names(reports):
@@ -52,7 +54,7 @@ def test_tables_and_claims_of_finished_reports_are_kept_without_what_is_local(re
 def test_a_later_run_replaces_its_own_notebooks_and_keeps_the_others(reports):
     reference.write_reference()
     (reports / "reference/mse_lpips-stale.csv").write_text("a\n1\n")
-    (reports / "full/tables/mse_lpips-provenance.csv").unlink()
+    (reports / "full/mse_lpips.ipynb").unlink()
     fill(reports, "full", "clip", costs="a\n2\n")
     reference.write_reference()
     assert "mse_lpips-stale.csv" in names(reports), "that report did not run to its end this time"
@@ -72,10 +74,18 @@ def test_a_table_of_anything_else_is_refused_and_nothing_is_written(reports, cap
 
 
 def test_a_profile_without_finished_reports_is_refused(reports):
-    with pytest.raises(
-        InpaintError, match="must hold tables of finished reports; run `make all PROFILE=nowhere` first"
-    ):
-        reference.write_reference("nowhere")
+    (reports / "full/mse_lpips.ipynb").unlink()
+    with pytest.raises(InpaintError, match="must hold tables of finished reports; run `make all PROFILE=full` first"):
+        reference.write_reference()
+
+
+def test_another_profile_than_full_is_no_reference(reports, capsys):
+    fill(reports, "embedded", "mse_lpips")
+    assert main(["reference", "embedded"]) == 1
+    assert "a reference must come from profile 'full', whose verdicts outrank all; got 'embedded'" in (
+        capsys.readouterr().err
+    )
+    assert not (reports / "reference").exists()
 
 
 def test_a_page_shows_short_tables_and_links_long_ones(reports):

@@ -13,6 +13,7 @@ from inpaintlib.experiments import at_mean_code, difference, generated_faces, sc
 from inpaintlib.grid import Method, compare
 from inpaintlib.invert import Search
 from inpaintlib.losses import Objective, Weighted, masked_mse, mse_term
+from inpaintlib.metrics import relative_difference
 from inpaintlib.probes import logits
 from inpaintlib.regularisers import (
     BASELINE,
@@ -20,6 +21,7 @@ from inpaintlib.regularisers import (
     METRICS,
     decide,
     differences,
+    dimensions,
     equivalence,
     face_scores,
     holm,
@@ -40,6 +42,7 @@ from inpaintlib.tradeoffs import (
     equivalent,
     gallery,
     realistic,
+    sets_table,
     tradeoff_figure,
 )
 
@@ -105,7 +108,8 @@ def test_the_grid_fits_its_budget(tiny, profile):
     p = params.Regularisers.from_mapping(params.load(path))
     options = {"generator": p.generator, "discriminator": p.discriminator, "lbfgs_step": p.lbfgs_step}
     jobs = methods(p.terms(), p.search(), p.weights(), best_of=p.best_of, **options)
-    spent = p.faces * sum(method.search.passes for method in jobs.values())
+    chunks = -(-p.faces // p.batch_size)  # each is filled up to batch_size, and counts in full
+    spent = chunks * p.batch_size * sum(method.search.passes for method in jobs.values())
     assert spent <= p.image_steps and (profile == "smoke" or spent >= 0.8 * p.image_steps)
     assert {method.search.passes for method in jobs.values()} == {p.steps}
 
@@ -157,7 +161,8 @@ def faces(searched) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def distances(searched) -> pd.DataFrame:
-    return realism(searched.records, searched.generator, of_percept(tiny_percept()), reference=12, seed=50)
+    features = of_percept(tiny_percept())
+    return realism(searched.records, searched.target, searched.generator, features, reference=12, seed=50)
 
 
 def test_face_scores_are_those_of_the_usual_metrics(searched, faces):
@@ -196,9 +201,35 @@ def test_network_that_was_climbed_does_not_judge(searched, faces):
 
 def test_realism_is_that_of_the_composites(searched, distances):
     assert distances["method"].drop_duplicates().tolist() == list(searched.records)
-    assert set(distances["metric"]) == {"kid", "frechet"} and (distances["n"] == 4).all()
+    assert (distances["n"] == 4).all() and set(distances["features"]) == {tiny_percept().name}
     kid = distances[distances["metric"] == "kid"]
-    assert kid[["value", "low", "high", "baseline"]].notna().all(axis=None)
+    assert kid[["value", "low", "high", "baseline", "baseline_low", "baseline_high"]].notna().all(axis=None)
+
+
+def test_sets_of_ten_faces_have_every_distance_and_one_readable_table(searched):
+    """With 10 faces, as in profile embedded, none is missing."""
+    target = generated_faces(searched.generator, 10, seed=0)
+    records = {name: SimpleNamespace(composite=scale * target) for name, scale in ((DEFAULT, 0.9), ("L2 1", 0.4))}
+    found = realism(records, target, searched.generator, of_percept(tiny_percept()), reference=24, seed=50)
+    metrics = ["kid", "frechet", "precision", "recall", "density", "coverage", "u_ids", "p_ids"]
+    assert found["metric"].tolist() == metrics * 2 and np.isfinite(found.drop(columns=["method", "features", "metric"])
+                                                                   ).all(axis=None)  # fmt: skip
+    table = sets_table(found)
+    assert table["images"].tolist() == ["other generated faces", DEFAULT, "L2 1"]
+    assert table.columns.tolist()[:5] == ["images", "features", "faces", "KID", "Fréchet, 4 dimensions"]
+    assert table.columns.tolist()[-2:] == ["U-IDS", "P-IDS"] and set(table["faces"]) == {10}
+    base, own = found.iloc[-1][["baseline", "baseline_low", "baseline_high"]], found.iloc[-1][["value", "low", "high"]]
+    assert table["P-IDS"].tolist()[::2] == [f"{a:.3g} [{b:.3g}, {c:.3g}]" for a, b, c in (base, own)]
+
+
+def test_sets_of_few_faces_have_dashes(distances):
+    table = sets_table(distances)
+    assert set(table["U-IDS"]) == {"–"} and "–" not in set(table["KID"])
+
+
+def test_a_frechet_distance_has_as_many_dimensions_as_its_images_allow():
+    assert [dimensions(n) for n in (2, 5, 10, 48, 129, 1000)] == [2, 2, 4, 23, 64, 64]
+    assert all(n > 2 * dimensions(n) for n in range(5, 400))
 
 
 def test_differences_are_paired_with_the_default(searched, faces):
@@ -223,6 +254,8 @@ def test_figures_and_readings_take_what_the_tables_hold(searched, faces, distanc
     families = {"l2": ["L2 1"], "adversarial": ["adversarial 1"]}
     fig = tradeoff_figure(points, families, baselines(faces, distances))
     assert [len(ax.containers) for ax in fig.axes] == [4, 4, 3], "a marker a method, none for a missing logit"
+    assert fig.axes[0].get_ylabel() == "hole LPIPS, lower is better"
+    assert fig.axes[2].get_ylabel() == "discriminator's logit, higher is better"
     fig = difference_figure(differences(faces, resamples=100))
     assert len(fig.axes) == 3 and [t.get_text() for t in fig.axes[0].get_yticklabels()][0] == "L2 1"
     fig = gallery(searched.records, ["L2 1"], searched.target, searched.mask, 2)
@@ -245,6 +278,7 @@ def test_convergence_is_of_the_objective_alone(searched):
     objective = searched.methods[DEFAULT].objective
     fig = convergence_figure(searched.records, list(searched.records), objective)
     (ax,) = fig.axes
+    assert ax.get_ylabel() == "lowest objective so far (mse), median"
     line = ax.get_lines()[0]
     history = searched.records[DEFAULT].history
     lowest = history["mse"].groupby(history["item"]).cummin().groupby(history["step"]).median()
@@ -269,9 +303,10 @@ def test_holm_adjusts_as_in_the_textbook(p, expected):
 
 
 def record(*errors: list[float]) -> SimpleNamespace:
-    """Returns a record with these errors of each face at every step."""
+    """Returns a record with these errors of each face at every step, the closing evaluation the last."""
     rows = [(item, step, mse) for item, curve in enumerate(errors) for step, mse in enumerate(curve)]
-    return SimpleNamespace(history=pd.DataFrame(rows, columns=["item", "step", "mse"]))
+    history = pd.DataFrame(rows, columns=["item", "step", "mse"])
+    return SimpleNamespace(history=history, search=Search(steps=len(errors[0]) - 1))
 
 
 def test_passes_count_until_the_error_is_near_its_last_value():
@@ -282,17 +317,18 @@ def test_passes_count_until_the_error_is_near_its_last_value():
     }
     table = passes(records, near=0.05, resamples=100).set_index("method")
     assert table.index.tolist() == [DEFAULT, "slow", "fast"]
-    assert table["mean"].tolist() == [2.5, 4.0, 3.0] and table["error"].tolist() == [3.0, 5.0, 2.0]
+    assert table["mean"].tolist() == [2.5, 3.0, 2.5], "the closing evaluation is no pass of its own"
+    assert table["error"].tolist() == [3.0, 5.0, 2.0]
     assert table["reached"].tolist() == [1.0, 0.0, 1.0]
     assert table["until_default"][[DEFAULT, "fast"]].tolist() == [2.5, 1.0] and np.isnan(table["until_default"]["slow"])
     text = cost(table.reset_index(), 0.05)
     assert "*fast* (1.0)" in text and "never reached by *slow*" in text
 
 
-def lpips_table(**gains: list[float]) -> pd.DataFrame:
-    """Returns a table of faces whose default leaves 1.0 and whose methods gain so much."""
+def lpips_table(left: float = 1.0, **gains: list[float]) -> pd.DataFrame:
+    """Returns a table of faces whose default leaves ``left`` and whose methods gain such fractions of it."""
     n = len(next(iter(gains.values())))
-    methods = {DEFAULT: [1.0] * n} | {name: [1.0 - x for x in values] for name, values in gains.items()}
+    methods = {DEFAULT: [left] * n} | {name: [left * (1.0 - x) for x in values] for name, values in gains.items()}
     rows = [(name, i, value) for name, values in methods.items() for i, value in enumerate(values)]
     return pd.DataFrame(rows, columns=["method", "item", "lpips"])
 
@@ -312,19 +348,29 @@ WIDE = [0.9, -0.5, 0.4, -0.3]
     ],
 )
 def test_c7_is_supported_only_if_every_gain_is_shown_to_be_small(gains, verdict, decides):
-    table = equivalence(lpips_table(**gains), list(gains), noticeable=0.1, resamples=500)
+    table = equivalence(lpips_table(0.2, **gains), list(gains), noticeable=0.1, resamples=500)
     method, effect, decided = decide(table)
     assert (decided, method) == (verdict, decides)
     assert effect.value == pytest.approx(np.mean(gains[decides])) and effect.low <= effect.value <= effect.high
     rows = table.set_index("method")
-    assert rows["least"].tolist() == pytest.approx([0.1] * 2) and rows["share"].tolist() == pytest.approx(
-        rows["gain"].tolist()
-    )
+    assert rows["least"].tolist() == [0.1] * 2
     for name, row in rows.iterrows():
         assert (row["improves"] == "undecided") == (not np.isnan(row["needed"])), name
     text = equivalent(table)
-    assert f"*{decides}*: gain {effect.value:+.3f}" in text
+    assert f"*{decides}*: gain {effect.value:+.1%}" in text and "noticeable is 10%" in text
     assert ("faces would decide it" in text) == ("undecided" in set(table["improves"]))
+
+
+def test_gains_are_ratios_whose_divisor_varies_with_the_faces():
+    table = lpips_table(a=LITTLE)
+    wide = {DEFAULT: [1.0, 2.0, 3.0, 4.0], "a": [0.9, 1.9, 2.6, 3.9]}
+    table["lpips"] = wide[DEFAULT] + wide["a"]
+    (row,) = equivalence(table, ["a"], noticeable=0.1, resamples=500).to_dict("records")
+    expected = relative_difference(wide[DEFAULT], wide["a"], wide[DEFAULT], resamples=500)
+    assert (row["gain"], row["low"], row["high"]) == tuple(expected) and row["gain"] == pytest.approx(0.7 / 10)
+    table["lpips"] = np.array(wide[DEFAULT] + [0.9 * x for x in wide[DEFAULT]])
+    (row,) = equivalence(table, ["a"], noticeable=0.05, resamples=500).to_dict("records")
+    assert row["low"] == pytest.approx(row["high"]) == pytest.approx(0.1), "one fraction of every face is certain"
 
 
 def test_more_faces_decide_what_fewer_leave_open():
@@ -342,5 +388,6 @@ def test_certain_differences_are_named():
     rows += [{"method": "good", "item": i, "lpips": draws[i] - better[i], "psnr": draws[i], "known_mse": draws[i],
               "logit": draws[i]} for i in range(n)]  # fmt: skip
     text = compared(differences(pd.DataFrame(rows), resamples=200))
+    assert "The best mean of the others is that of *good*" in text, "the default is not among them"
     assert "hole LPIPS: better by the intervals *good*; worse none" in text
     assert "p < 0.05 holds for *good* (hole LPIPS)." in text and "too few" not in text

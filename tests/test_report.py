@@ -16,6 +16,7 @@ from inpaintlib.checks import InpaintError
 from inpaintlib.study import PROGRESS_MARK
 
 from .notebooks import notebook, write
+from .test_claims import RECORD
 
 METHOD = r"""## Method
 $$ \hat w = \arg\min_w \frac{\sum_p K_p \lVert x_p - G(w)_p \rVert^2}{3 \sum_p K_p} $$
@@ -59,7 +60,7 @@ def site(tmp_path, monkeypatch):
     for kind, name, text in (("tables", "generator-a.csv", "a,b\n1,2\n"), ("claims", "generator-C1.json", "")):
         (folder / kind).mkdir(parents=True)
         (folder / kind / name).write_text(text)
-    claim = {"id": "C1", "verdict": "not supported"}
+    claim = RECORD | {"notebook": "generator", "verdict": "not supported"}
     (folder / "claims" / "generator-C1.json").write_text(json.dumps(claim))
     for stem in ("generator", "another_one"):
         write(tmp_path, stem, notebook())

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from inpaintlib import masks, metrics, params, robustness, sets
+from inpaintlib import corruptions, masks, metrics, params, robustness, sets
 from inpaintlib.checks import InpaintError
 from inpaintlib.features import lpips
 from inpaintlib.grid import Method, invert_all
@@ -234,10 +234,10 @@ def embedded() -> dict:
 def test_the_embedded_grid_uses_its_share_of_the_budget():
     p = params.MaskRobustness.from_mapping(embedded())
     grid = robustness.freeze(p.families(), p.coverages, 64, part_limit=p.part_limit, seed=p.seed)
-    changes = 1 + 2 * len(p.shifts) + p.random_starts - 1
-    corruptions = 1 + len(p.noise_levels) + len(p.jpeg_qualities)
-    passes = p.faces * p.steps * (len(grid.masks) + changes + corruptions)
-    assert 0.8 * p.image_steps <= passes <= p.image_steps
+    passes = corruptions.planned_passes(p, len(grid.masks))
+    assert 0.9 * p.image_steps <= passes <= p.image_steps
+    unfilled = corruptions.planned_passes(p.model_copy(update={"batch_size": 1}), len(grid.masks))
+    assert passes <= 1.02 * unfilled, "copies that fill up chunks are searched for nothing"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sets of images: tables beside their baselines, variety within an item, agreement of a judge."""
+"""Sets of images: tables beside their baselines, agreement of a judge."""
 
 import itertools
 
@@ -10,10 +10,9 @@ from inpaintlib.attributes import AttributeNetwork
 from inpaintlib.checks import InpaintError
 from inpaintlib.distances import frechet, kernel_distance, prdc, uids
 from inpaintlib.extractors import Features, of_percept
-from inpaintlib.features import lpips
-from inpaintlib.sets import agreement, agreement_chance, diversity, kid, set_scores
+from inpaintlib.sets import agreement, agreement_chance, kid, set_scores
 
-from .tiny import pictures, square_hole, tiny_classifier, tiny_percept
+from .tiny import pictures, tiny_classifier, tiny_percept
 
 #: Eight numbers an image: its first pixels, scaled to a deviation of about 1.
 PIXELS = Features("pixels", lambda x: 1.7 * x.flatten(1)[:, :8])
@@ -64,10 +63,13 @@ def test_kid_of_a_single_image_is_refused(n, m, name):
 def test_table_holds_every_metric_of_every_set_beside_its_baseline():
     reference, targets = pictures(80, 4), pictures(40, 4, seed=1)
     table = set_scores({"target": targets, "dark": 0.5 * targets - 0.5}, reference, features=PIXELS, targets=targets)
-    assert list(table.columns) == ["images", "features", "metric", "n", "value", "low", "high", "baseline"]
+    of_base = ["baseline", "baseline_low", "baseline_high"]
+    assert list(table.columns) == ["images", "features", "metric", "n", "value", "low", "high", *of_base]
     assert table["metric"].tolist() == 2 * PAIRED and table["images"].tolist() == ["target"] * 8 + ["dark"] * 8
     assert set(table["features"]) == {"pixels"} and set(table["n"]) == {40}
-    assert np.isfinite(table[["value", "low", "high", "baseline"]]).all(axis=None)
+    assert np.isfinite(table[["value", "low", "high", *of_base]]).all(axis=None)
+    for low, value, high in (("low", "value", "high"), ("baseline_low", "baseline", "baseline_high")):
+        assert ((table[low] <= table[value]) & (table[value] <= table[high])).all()
     wide = table.pivot(index="metric", columns="images", values="value")
     wide["baseline"] = table.groupby("metric")["baseline"].first()
     for metric, sign in (("kid", 1), ("frechet", 1), ("recall", -1), ("coverage", -1), ("u_ids", -1), ("p_ids", -1)):
@@ -80,17 +82,20 @@ def test_table_s_numbers_are_those_of_the_metrics():
     table = set_scores({"a": images}, reference, features=PIXELS, targets=targets, dims=3, k=2, folds=3, seed=5)
     found = PIXELS(reference)[np.random.default_rng(5).permutation(80)]
     real, other, fake, pair = found[:40], found[40:70], PIXELS(images), PIXELS(targets)
-    for column, (x, y) in {"value": (fake, pair), "baseline": (other, real[:30])}.items():
+    columns = {("value", "low", "high"): (fake, pair),
+               ("baseline", "baseline_low", "baseline_high"): (other, real[:30])}  # fmt: skip
+    for names, (x, y) in columns.items():
         decided = uids(y, x, folds=3, seed=5)
-        expected = [kernel_distance(x, real, seed=5).value, frechet(x, real, dims=3, seed=5).value,
-                    *(v.value for v in prdc(real[:30], x, k=2)), decided.u_ids.value, decided.p_ids.value]  # fmt: skip
-        assert table[column].tolist() == expected
+        expected = [kernel_distance(x, real, seed=5), frechet(x, real, dims=3, seed=5), *prdc(real[:30], x, k=2),
+                    decided.u_ids, decided.p_ids]  # fmt: skip
+        assert table[[*names]].to_numpy().tolist() == [[*interval] for interval in expected]
 
 
 def test_metric_of_too_few_images_is_nan_and_pairs_need_targets():
+    of_base = ["baseline", "baseline_low", "baseline_high"]
     sizes = {"3": 3, "4": 4, "6": 6, "12": 12, "20": 20}
     table = set_scores({k: pictures(n, 4) for k, n in sizes.items()}, pictures(60, 4, seed=1), features=PIXELS)
-    wide = table.pivot(index="images", columns="metric", values=["value", "low", "high", "baseline"]).notna()
+    wide = table.pivot(index="images", columns="metric", values=["value", "low", "high", *of_base]).notna()
     known = {k: set(wide.loc[k, "value"][wide.loc[k, "value"]].index) for k in sizes}
     near = {"precision", "recall", "density", "coverage"}
     assert known == {
@@ -100,7 +105,7 @@ def test_metric_of_too_few_images_is_nan_and_pairs_need_targets():
         "12": {"kid", *near},
         "20": {"kid", "frechet", *near},
     }
-    for column in ("low", "high", "baseline"):
+    for column in ("low", "high", *of_base):
         assert (wide[column] == wide["value"]).all(axis=None)
     pairs = set_scores({"9": pictures(9, 4)}, pictures(60, 4, seed=1), features=PIXELS, targets=pictures(9, 4, seed=2))
     assert pairs["metric"].tolist() == PAIRED and pairs.set_index("metric")["value"][["u_ids", "p_ids"]].isna().all()
@@ -132,41 +137,6 @@ def test_table_depends_on_its_seed_alone():
 def test_wrong_sets_are_refused(sets, reference, targets, message):
     with pytest.raises(InpaintError, match=message):
         set_scores(sets, pictures(reference, 4), features=PIXELS, targets=targets)
-
-
-# Variety ----------------------------------------------------------------------------------------------
-
-
-def test_diversity_is_the_mean_hole_lpips_over_pairs():
-    judge, mask = tiny_percept(), torch.cat([square_hole(1, 16), square_hole(1, 16, side=5)])
-    images = 1.2 * pictures(6, 16).view(2, 3, 3, 16, 16)
-    clamped = images.clamp(-1, 1)
-    for item in range(2):
-        pairs = [lpips(judge, clamped[item, [a]], clamped[item, [b]], mask[[item]]).item()
-                 for a, b in itertools.combinations(range(3), 2)]  # fmt: skip
-        assert diversity(images, mask, judge)[item].item() == pytest.approx(np.mean(pairs), rel=1e-5)
-
-
-def test_equal_samples_have_no_diversity_and_copies_halve_it():
-    judge, mask = tiny_percept(), square_hole(1, 16)
-    a, b = pictures(2, 16).split(1)
-    assert diversity(torch.cat([a, a, a])[None], mask.bool(), judge).tolist() == [0.0]
-    two, four = (diversity(torch.cat(x)[None], mask, judge).item() for x in ([a, b], [a, a, b, b]))
-    assert four == pytest.approx(two * 4 / 6, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (pictures(2, 16), r"images must have shape \(items, samples >= 2, 3, H, W\); got \(2, 3, 16, 16\)"),
-        (pictures(2, 16)[:, None], r"got \(2, 1, 3, 16, 16\)"),
-        (torch.nan * pictures(4, 16).view(2, 2, 3, 16, 16), "images must be finite"),
-        (pictures(4, 8).view(2, 2, 3, 8, 8), "mask must fit the image's"),
-    ],
-)
-def test_wrong_samples_are_refused(images, message):
-    with pytest.raises(InpaintError, match=message):
-        diversity(images, square_hole(1, 16), tiny_percept())
 
 
 # Agreement --------------------------------------------------------------------------------------------

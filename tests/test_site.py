@@ -78,6 +78,7 @@ def site(tmp_path_factory):
                     "verdict": verdict if profile == "embedded" else "supported",
                 }
                 (folder / f"claims/{stem}-{id}.json").write_text(json.dumps(record))
+                (folder / f"{stem}.ipynb").touch()
         (root / "reports/full/tables/mse_lpips-long.csv").write_text("a\n" + "1\n" * 60)
         (root / "reports/full/claims/clip-C4.json").unlink()
         reference.write_reference()

@@ -6,7 +6,6 @@ import torch
 
 from inpaintlib.checks import InpaintError
 from inpaintlib.features import lpips
-from inpaintlib.sets import diversity
 from inpaintlib.spread import (
     chance,
     decompose,
@@ -94,15 +93,31 @@ def test_pairwise_distances_are_hole_lpips():
     judge, images, mask = tiny_percept(), pictures(3, 16), square_hole(1, 16)
     found = pairwise(images, mask, judge)
     assert np.array_equal(found, found.T) and not found.diagonal().any()
-    expected = lpips(judge, images[:1], images[2:], mask)
-    assert found[0, 2] == pytest.approx(float(expected), rel=1e-5)
-    mean = diversity(images[None], mask, judge)
-    assert mean_distance(found).mean() == pytest.approx(float(mean), rel=1e-5)
+    pairs = [float(lpips(judge, images[[a]], images[[b]], mask)) for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert found[[0, 0, 1], [1, 2, 2]] == pytest.approx(pairs, rel=1e-5)
+    assert mean_distance(found).mean() == pytest.approx(np.mean(pairs), rel=1e-5)
 
 
-def test_pairwise_refuses_a_single_image():
-    with pytest.raises(InpaintError, match="S >= 2"):
-        pairwise(pictures(1, 16), square_hole(1, 16), tiny_percept())
+def test_equal_fillings_do_not_differ_and_copies_lower_the_mean_distance():
+    judge, mask = tiny_percept(), square_hole(1, 16)
+    a, b = pictures(2, 16).split(1)
+    assert not pairwise(torch.cat([a, a, a]), mask.bool(), judge).any()
+    two, four = (mean_distance(pairwise(torch.cat(x), mask, judge)).mean() for x in ([a, b], [a, a, b, b]))
+    assert four == pytest.approx(two * 4 / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "fault"),
+    [
+        (pictures(1, 16), r"images must have shape \(S >= 2, 3, H, W\); got \(1, 3, 16, 16\)"),
+        (pictures(2, 16)[:, :1], r"got \(2, 1, 16, 16\)"),
+        (torch.nan * pictures(2, 16), "images must be finite"),
+        (pictures(2, 8), "mask must fit the image's"),
+    ],
+)
+def test_pairwise_refuses_other_images(images, fault):
+    with pytest.raises(InpaintError, match=fault):
+        pairwise(images, square_hole(1, 16), tiny_percept())
 
 
 def line(*places: float) -> np.ndarray:

@@ -102,13 +102,17 @@ def test_c2_is_what_starts_do_beyond_noise_inputs(spreads):
 
 def test_c5_counts_only_fillings_that_fit(found, apart):
     def effect(known: torch.Tensor) -> float:
-        changed = found | {LONG: found[LONG]._replace(known=known.expand(F, S))}
+        random = 2.0 * torch.arange(S).expand(F, S) / (S - 1)  # 1 on average
+        changed = found | {LONG: found[LONG]._replace(known=known.expand(F, S)),
+                           FACES: found[FACES]._replace(known=random)}  # fmt: skip
         return stochasticity.diverse(changed, apart, fits=2.0, resamples=100).value
 
     pair = lambda name, i, j: apart[name][:, i, j]  # noqa: E731
     faces = np.array([m[1:, 1:][np.triu_indices(S, 1)].mean() for m in apart[FACES]])
     ours = np.array([m[1:, 1:][np.triu_indices(S, 1)].mean() for m in apart[LONG]])
-    assert effect(torch.ones(S)) == pytest.approx((ours / faces).mean())
+    assert effect(torch.full((S,), 0.5)) == pytest.approx((ours / faces).mean())
+    assert effect(torch.ones(S)) == 0.0, "without a search all fillings err alike, as random faces do"
+    assert effect(torch.tensor([0.4, 0.5, 0.6, 0.7])) == pytest.approx((pair(LONG, 1, 2) / faces).mean())
     assert effect(torch.tensor([0.1, 0.2, 0.3, 0.4])) == pytest.approx((pair(LONG, 1, 2) / faces).mean())
     assert effect(torch.tensor([0.1, 0.3, 0.3, 0.3])) == 0.0
 
@@ -154,7 +158,8 @@ def test_the_best_filling_has_the_least_error_on_the_known_pixels(found):
     codes, sigma = stochasticity.best(found[LONG])
     i = int(found[LONG].known[1].argmin())
     assert torch.equal(codes[1], found[LONG].code[1, i, 0]) and sigma[1] == found[LONG].known[1].min()
-    assert stochasticity.fitting(found[LONG], 1.0).sum(axis=1).tolist() == [1] * F
+    easy = found | {FACES: found[FACES]._replace(known=torch.full((F, S), 9.0))}
+    assert stochasticity.fitting(easy, 1.0).sum(axis=1).tolist() == [1] * F
 
 
 def a_theory(sd: torch.Tensor) -> Spectra:
@@ -192,12 +197,27 @@ def test_the_readings_say_what_the_tables_hold(found, apart, spreads, summary, t
     assert f"in W+ differ in hole LPIPS by {mean:.2f}" in text
     assert "not mainly to divert" in text, "noise under a kept code does as much"
     ranks = stochasticity.rank_correlations(stochasticity.solutions(found, apart), resamples=100)
-    good = stochasticity.fitting(found[LONG], 2.0)
-    assert f"{good.sum(axis=1).mean():.1f} on average fit" in fillingreadings.convergence(
-        spreads, ranks, good, resamples=100
-    )
+    for count, end in ((1, "below; the others err more."), (S, "below.")):
+        good = np.arange(S) < np.full((F, 1), count)
+        said = fillingreadings.convergence(spreads, ranks, good, resamples=100)
+        assert f"{count:.1f} on average fit" in said and said.endswith(end)
     truths = stochasticity.truths(found, apart, target, hole, resamples=100)
     assert "60% were it one of them" in fillingreadings.truth(truths, spreads, "w+")
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ([0.3, 0.4, 0.45], "most of what they do, they do by diverting"),
+        ([0.6, 0.7, 0.9], "not mainly to divert"),
+        ([0.2, 0.5, 0.9], "this does not tell"),
+    ],
+)
+def test_the_reading_of_noise_inputs_follows_the_interval(found, spreads, summary, hole, kept, said):
+    changed, wide = spreads.copy(), spreads.pivot(index="face", columns="source", values="lpips")
+    changed.loc[changed["source"] == KEPT, "lpips"] = (np.array(kept) * wide[NOISE]).to_numpy()
+    shares = stochasticity.decomposition(found, hole, crossed=2, resamples=100)
+    assert said in fillingreadings.sources(changed, summary, shares, "w+", resamples=100)
 
 
 @pytest.mark.parametrize(("steps", "said"), [(-0.1, "not finished"), (0.1, "move further apart")])
@@ -215,8 +235,26 @@ def test_the_reading_of_the_theory_follows_its_size(hole, scale, said):
     sd = 0.1 + torch.rand(F, R, R, generator=torch.Generator().manual_seed(0))
     images, theory = sd[:, None, None] * noise(F, 50, 3, R, R, seed=1), a_theory(scale * sd)
     explained = stochasticity.explained(images, theory, hole, resamples=100)
-    text = fillingreadings.theory(stochasticity.pinned(theory, resamples=100), explained)
-    assert said in text and "tells something of" in text and "pins down 1 (1 to 1) with 25% hidden" in text
+    fits = np.arange(S) < np.full((F, 1), 1)
+    text = fillingreadings.theory(stochasticity.pinned(theory, resamples=100), explained, fits)
+    assert "of all longer searches, 25% of which fit" in text
+    assert said in text and "*where* fillings differ. It" in text and "pins down 1 (1 to 1) with 25% hidden" in text
+
+
+def test_the_reading_of_the_theory_claims_no_more_than_its_baselines_allow():
+    pinned = stochasticity.pinned(a_theory(torch.ones(F, R, R)), resamples=100)
+    columns = ["map", "mean", "low", "high", "size", "size_low", "size_high"]
+
+    def said(mean: float, low: float) -> str:
+        names = (stochasticity.UNSEEN, stochasticity.EDGE, stochasticity.CEILING)
+        rows = [
+            (stochasticity.SEEN, mean, low, 0.9, 1.0, 0.3, 3.0),
+            *((n, 0.2, 0.1, 0.3, 1.0, 1.0, 1.0) for n in names),
+        ]
+        return fillingreadings.theory(pinned, pd.DataFrame(rows, columns=columns), np.ones((F, S), bool))
+
+    assert "does not tell *where*" in said(0.3, -0.1) and "too wide to tell" in said(0.3, -0.1)
+    assert "not certainly more" in said(0.3, 0.15) and "not certainly more" not in said(0.3, 0.25)
 
 
 def test_the_figures_have_a_panel_for_each_thing_they_show(found, apart, target, hole):
