@@ -414,7 +414,8 @@ def test_c7_is_decided_from_the_gains_of_every_regulariser(project):
     climbed = faces["method"].str.startswith("adversarial")
     assert faces.loc[climbed, "logit"].isna().all() and faces.loc[~climbed, "logit"].notna().all()
     differences = table(project, "regularisers-differences")
-    assert np.allclose(differences["difference"], differences["mean"] - differences["default"], atol=1e-4)
+    assert np.allclose(differences["difference"], differences["mean"] - differences["default"], atol=1e-4,
+                       equal_nan=True)  # fmt: skip
     assert (differences["p_holm"] >= differences["p"] - 1e-9).all()
     claim, improves = recorded(project, "regularisers-C7"), set(table(project, "regularisers-gains")["improves"])
     assert claim["least"] == p.noticeable and claim["n"] == p.faces
@@ -490,4 +491,4 @@ def test_every_figure_is_shown_and_nothing_is_left_unfinished(project):
         files = list((project / "reports/smoke/figures").glob(f"{stem}-*.png"))
         cells = code(project / "reports" / "smoke" / f"{stem}.ipynb")
         shown = [o for cell in cells for o in cell.outputs if "image/png" in o.get("data", {})]
-        assert len(files) == len(shown) >= 3
+        assert len(files) == len(shown) >= (1 if stem == "summary" else 3)
