@@ -22,7 +22,7 @@ __all__ = ["Table", "tables", "write_reference"]
 
 COLUMNS = ("id", "notebook", "statement", "effect", "low", "high", "verdict", "n", "least")
 LOCAL = ("timing", "jobs")  # tables of one machine's run, that say nothing to another
-LONGEST = 300  # characters of a cell: a statement, a list of prompts
+LONGEST = 500  # characters of a cell: a statement, a list of prompts
 FEW = 40  # rows of a table that a page shows itself
 
 
@@ -41,7 +41,7 @@ def write_reference(profile: str = BEST) -> list[Path]:
     is written whole or not at all, and none before all have been checked.
 
     Raises InpaintError for another profile than ``full``, if no notebook of it ran to its end, or if a cell of a table
-    is neither a number nor text in one line of at most 300 characters.
+    is neither a number nor text in one line of at most 500 characters.
     """
     if profile != BEST:
         raise InpaintError(f"a reference must come from profile {BEST!r}, whose verdicts outrank all; got {profile!r}")
