@@ -164,15 +164,16 @@ def _row(record: Mapping[str, Any], here: Mapping[str, Any] | None) -> dict[str,
 
 def _decides(record: Mapping[str, Any]) -> str:
     """Says in a clause what would decide an undecided claim."""
+    if record["id"] in LACKING:
+        return LACKING[record["id"]]
     n, least, (effect, low, high) = record["n"], record["least"], upright(record)
     if lacks := [name for name, value in (("threshold", least), ("number of images", n)) if pd.isna(value)]:
-        return LACKING.get(record["id"], f"its report records no {' and no '.join(lacks)}")
+        return f"its report records no {' and no '.join(lacks)}"
     if not low <= least <= high:
-        return LACKING.get(record["id"], "its interval is clear of the threshold; another condition of the test is not")
+        return "its interval is clear of the threshold; another condition of the test is not"
     items = needed(int(n), effect, low, high, least)
     enough = "no number of" if items is None else f"about {_short(max(items, int(n) + 1))}"
-    count = f"{enough} images would decide it"
-    return "; ".join(part for part in (LACKING.get(record["id"]), count) if part)
+    return f"{enough} images would decide it"
 
 
 def _short(number: int) -> str:
