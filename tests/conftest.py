@@ -41,6 +41,14 @@ def browser():
         chromium.close()
 
 
+LONGEST = ("test_notebooks.py", "test_resume.py", "test_makefile.py", "test_site.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the files first that take longest, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
