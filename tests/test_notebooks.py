@@ -191,9 +191,14 @@ PHOTO = (83, 61)  # height and width
 
 
 def execute(folder: Path, stem: str, profile: str, overrides: dict[str, str]) -> None:
-    """Runs one notebook of the project ``folder`` with its smoke parameters into ``reports/<profile>/``."""
+    """Runs one notebook of the project ``folder`` with its smoke parameters into ``reports/<profile>/``.
+
+    Each profile has a cache of its own: a second run that only loads would prove nothing.
+    """
     out = folder / "reports" / profile / f"{stem}.ipynb"
-    runner.run(folder / f"notebooks/{stem}.ipynb", folder / f"params/smoke/{stem}.yaml", out, overrides)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INPAINTLIB_CACHE", str(folder / f"cache-{profile}"))
+        runner.run(folder / f"notebooks/{stem}.ipynb", folder / f"params/smoke/{stem}.yaml", out, overrides)
 
 
 @pytest.fixture(scope="module")
