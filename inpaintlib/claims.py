@@ -15,7 +15,7 @@ from .checks import InpaintError, check_integer
 from .study import VERDICTS, project_root
 
 __all__ = ["BEST", "EITHER_WAY", "LACKING", "REPORTS", "SLIDES", "finished", "gather", "needed", "read_claim",
-           "reading_order", "recorded", "reference_folder", "reference_profile", "upright"]  # fmt: skip
+           "reading_order", "recorded", "reference_folder", "reference_profile", "two_digits", "upright"]  # fmt: skip
 
 SLIDES = {
     "C1": "MSE alone is not sufficient: blurry or implausible in the hole; LPIPS helps greatly",
@@ -172,10 +172,10 @@ def _decides(record: Mapping[str, Any]) -> str:
     if not low <= least <= high:
         return "its interval is clear of the threshold; another condition of the test is not"
     items = needed(int(n), effect, low, high, least)
-    enough = "no number of" if items is None else f"about {_short(max(items, int(n) + 1))}"
+    enough = "no number of" if items is None else f"about {two_digits(max(items, int(n) + 1))}"
     return f"{enough} images would decide it"
 
 
-def _short(number: int) -> str:
-    """Two digits: more would promise what an estimate cannot keep."""
+def two_digits(number: float) -> str:
+    """Returns a number with two digits, as 1,300: more would promise what an estimate cannot keep."""
     return f"{float(f'{number:.2g}'):,.0f}"

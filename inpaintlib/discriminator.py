@@ -67,10 +67,10 @@ class DiscriminatorEpilogue(nn.Module):
         self.fc = FullyConnected(fan_in * 16, fan_in, lrelu=True)
         self.out = FullyConnected(fan_in, cmap_dim or 1, lrelu=False)
 
-    def forward(self, x: Tensor, image: Tensor | None, cmap: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, image: Tensor | None, cmap: Tensor | None, *, alone: bool) -> Tensor:
         if image is not None:
             x = x + self.fromrgb(image)
-        x = self.conv(minibatch_std(x, self.group_size))
+        x = self.conv(minibatch_std(x, 1 if alone else self.group_size))
         x = self.out(self.fc(x.flatten(1)))
         return x if cmap is None else (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
 
@@ -102,10 +102,13 @@ class Discriminator(nn.Module):
         if c_dim:
             self.mapping = Mapping(0, c_dim, cmap_dim, layers=8)
 
-    def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
-        """Returns logits, (N, 1); high = looks real."""
+    def forward(self, image: Tensor, c: Tensor | None = None, *, alone: bool = False) -> Tensor:
+        """Returns logits, (N, 1); high = looks real.
+
+        ``alone``: every image is judged by itself, in a minibatch-std group of one; else its group has a say.
+        """
         x, image = None, image.contiguous(memory_format=torch.channels_last)
         for res in self.block_resolutions:
             x, image = getattr(self, f"b{res}")(x, image)
         cmap = self.mapping(None, c) if self.c_dim else None
-        return self.b4(x, image, cmap)
+        return self.b4(x, image, cmap, alone=alone)

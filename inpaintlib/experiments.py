@@ -112,14 +112,19 @@ def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: 
     return pd.concat(tables, ignore_index=True)
 
 
-def intervals(scores: pd.DataFrame, *, resamples: int, seed: int = 0) -> pd.DataFrame:
-    """Returns mean and 95 % bootstrap interval over items, a row for each method, region and metric."""
+def intervals(scores: pd.DataFrame, by: Sequence[str] = ("method", "region"),
+              metrics: Sequence[str] = ("psnr", "ssim", "lpips", "l1"), *, resamples: int,
+              seed: int = 0) -> pd.DataFrame:  # fmt: skip
+    """Returns mean and 95 % bootstrap interval over items, a row for each group and metric.
+
+    Columns ``by``, metric, n, mean, low, high.
+    """
     rows = []
-    for key, group in scores.groupby(["method", "region"], sort=False):
-        for metric in ("psnr", "ssim", "lpips", "l1"):
+    for key, group in scores.groupby(list(by), sort=False, dropna=False):
+        for metric in metrics:
             interval = mean_interval(group[metric], seed=seed, resamples=resamples)
             rows.append((*key, metric, len(group), *interval))
-    return pd.DataFrame(rows, columns=["method", "region", "metric", "n", "mean", "low", "high"])
+    return pd.DataFrame(rows, columns=[*by, "metric", "n", "mean", "low", "high"])
 
 
 def hole_mean(scores: pd.DataFrame, method: str) -> float:

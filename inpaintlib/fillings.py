@@ -20,6 +20,7 @@ from .experiments import random_codes
 from .grid import Method, Progress, compare
 from .losses import Objective, masked_mse
 from .masks import shifted
+from .probes import fresh_noise
 from .record import render
 from .search import SPACES, Search
 from .store import Store
@@ -151,8 +152,8 @@ def baselines(generator: Generator, target: Tensor, mask: Tensor, found: Mapping
     random faces, other than ``experiments.generated_faces(generator, F, seed=seed)``.
     """
     faces, samples = found[NOISE].known.shape
-    n, synthesis = faces * samples, generator.synthesis
-    noise = synthesis.random_noise([torch.Generator().manual_seed(seed + i) for i in range(n)])
+    n = faces * samples
+    noise = fresh_noise(generator, n, seed)
     codes = found[MASK].code[:, 0].repeat_interleave(samples, dim=0)
     others = generator.map(random_codes(generator, n, seed=seed + faces))
     image = target.repeat_interleave(samples, dim=0)

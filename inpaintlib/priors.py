@@ -5,8 +5,6 @@ Source: the study's objectives; softplus(-D) is the generator's loss of Goodfell
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,8 +23,7 @@ PRIOR_FORMS = ("l2", "mahalanobis")
 def adversarial_term(discriminator: Discriminator, *, network: str = "") -> Term:
     """Returns the term softplus(-D(G(w))), above 0: low where G(w), not clamped, looks real to the discriminator.
 
-    Every image is judged by itself: the minibatch standard deviation is that of groups of one, of a copy of the
-    network.
+    Every image is judged by itself, so that items do not mix.
 
     Args:
         discriminator: frozen, without classes, of the images' resolution.
@@ -37,15 +34,13 @@ def adversarial_term(discriminator: Discriminator, *, network: str = "") -> Term
     """
     if discriminator.c_dim:
         raise InpaintError(f"adversarial needs a discriminator without classes; got one of {discriminator.c_dim}")
-    own = copy.deepcopy(discriminator)
-    own.b4.group_size = 1
 
     def bind(target: Tensor, mask: Tensor) -> BoundTerm:
-        if target.shape[2] != own.img_resolution:
+        if target.shape[2] != discriminator.img_resolution:
             raise InpaintError(f"adversarial needs a discriminator of {target.shape[2]} pixels, as the target has; "
-                               f"got one of {own.img_resolution}")  # fmt: skip
-        net = like(own, target)
-        return lambda x_hat, ws: F.softplus(-net(x_hat)[:, 0])
+                               f"got one of {discriminator.img_resolution}")  # fmt: skip
+        net = like(discriminator, target)
+        return lambda x_hat, ws: F.softplus(-net(x_hat, alone=True)[:, 0])
 
     bind.network = network
     return bind

@@ -17,6 +17,7 @@ from .stylegan2 import Discriminator, Generator
 __all__ = [
     "deviation_maps",
     "deviation_table",
+    "fresh_noise",
     "logits",
     "mixing",
     "noise_variants",
@@ -39,7 +40,7 @@ def _images(generator: Generator, ws: Tensor, noise: str | list[Tensor] = "const
     return torch.cat(parts)
 
 
-def _fresh_noise(generator: Generator, n: int, seed: int) -> list[Tensor]:
+def fresh_noise(generator: Generator, n: int, seed: int) -> list[Tensor]:
     """Returns noise maps, (n, 1, H, W) a layer; item i's come from its own generator, seeded ``seed + i``."""
     return generator.synthesis.random_noise([torch.Generator().manual_seed(seed + i) for i in range(n)])
 
@@ -92,12 +93,8 @@ def _pair_distances(judge: Percept, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def logits(discriminator: Discriminator, images: Tensor) -> Tensor:
-    """Returns the discriminator's logit of each image by itself, (N,), on the CPU: groups of one do not mix."""
-    group, discriminator.b4.group_size = discriminator.b4.group_size, 1
-    try:
-        return torch.cat([discriminator(part)[:, 0] for part in images.split(BATCH)]).cpu()
-    finally:
-        discriminator.b4.group_size = group
+    """Returns the discriminator's logit of each image by itself, (N,), on the CPU."""
+    return torch.cat([discriminator(part, alone=True)[:, 0] for part in images.split(BATCH)]).cpu()
 
 
 def mixing(generator: Generator, n: int, *, cut: int, seed: int) -> Tensor:
@@ -123,14 +120,14 @@ def noise_variants(generator: Generator, *, n: int, seed: int) -> dict[str, Tens
     """Returns title -> images (n, 3, R, R) of the same codes with stored, no, and two fresh noises."""
     ws = _ws(generator, n, seed)
     noises = {"stored noise": "const", "no noise": "none"}
-    noises |= {f"fresh noise {k}": _fresh_noise(generator, n, seed + 10_000 * k) for k in (1, 2)}
+    noises |= {f"fresh noise {k}": fresh_noise(generator, n, seed + 10_000 * k) for k in (1, 2)}
     return {title: _images(generator, ws, noise) for title, noise in noises.items()}
 
 
 def deviation_maps(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
     """Returns per-pixel standard deviations (R, R), averaged over channels: over noise, and over codes."""
     ws = _ws(generator, n, seed)
-    over_noise = _images(generator, ws[:1].expand(n, -1, -1), _fresh_noise(generator, n, seed))
+    over_noise = _images(generator, ws[:1].expand(n, -1, -1), fresh_noise(generator, n, seed))
     over_codes = _images(generator, ws)
     return {"over noise, one code": over_noise.std(dim=0).mean(dim=0),
             "over codes, one noise": over_codes.std(dim=0).mean(dim=0)}  # fmt: skip

@@ -30,7 +30,7 @@ from .stylegan2 import Generator
 
 __all__ = ["GROUPS", "METRICS", "SEARCH", "Filled", "Frozen", "difficulty", "digests", "fill", "freeze",
            "hole_scores", "mask_sha256", "one_mask", "part_difficulty", "photographs", "scores",
-           "summary", "times_hidden"]  # fmt: skip
+           "times_hidden"]  # fmt: skip
 
 GROUPS = {
     "shape": ("box", "center", "scatter"),
@@ -172,15 +172,6 @@ def scores(filled: Filled, mean: Tensor, *, judge: Percept, attributes: Attribut
         table.insert(0, "method", method)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def summary(table: pd.DataFrame, by: Sequence[str], metrics: Sequence[str], *, resamples: int) -> pd.DataFrame:
-    """Returns means over faces with 95 % bootstrap intervals; columns ``by``, metric, n, mean, low, high."""
-    rows = []
-    for keys, group in table.groupby(list(by), sort=False, dropna=False):
-        for metric in metrics:
-            rows.append((*keys, metric, len(group), *mean_interval(group[metric], resamples=resamples)))
-    return pd.DataFrame(rows, columns=[*by, "metric", "n", "mean", "low", "high"])
 
 
 def photographs(n: int, size: int) -> Tensor | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,7 +43,7 @@ class Store:
         self.folder, self.context, self.budget, self.tell = Path(folder), dict(context or {}), budget, tell
         self.asked, self.counted = 0, set()
 
-    def reserve(self, work: Iterable[tuple[str | None, int]]) -> None:
+    def reserve(self, work: Sequence[tuple[str | None, int]]) -> None:
         """Counts pieces of work that are about to be asked for, stored or not: their keys (or None) and passes.
 
         A key that was counted before costs nothing more. Raises InpaintError if with them the budget is exceeded.
@@ -147,12 +147,6 @@ def _code(path: Path) -> ast.Module:
     """A source's syntax tree without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0].value.value = ""
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value.value = ""  # a text that nothing reads
     return tree

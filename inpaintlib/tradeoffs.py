@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
+from .claims import two_digits
 from .experiments import BASELINE
 from .figures import PALETTE, curves, estimates, masked, sample_grid
 from .invert import Inversion
@@ -248,7 +249,7 @@ def equivalent(table: pd.DataFrame) -> str:
     lines = []
     for row in table.itertuples():
         word = {"no": "no noticeable gain", "yes": "a noticeable gain", "undecided": "undecided"}[row.improves]
-        more = "" if pd.isna(row.needed) else f"; about {float(f'{row.needed:.2g}'):,.0f} faces would decide it"
+        more = "" if pd.isna(row.needed) else f"; about {two_digits(row.needed)} faces would decide it"
         lines.append(f"* *{row.method}*: gain {row.gain:+.1%} ({row.low:+.1%} to {row.high:+.1%}): {word}{more}.")
     least = table["least"].iloc[0]
     return f"Gains in hole LPIPS, of what the default leaves; noticeable is {least:.0%}:\n\n" + "\n".join(lines)

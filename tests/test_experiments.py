@@ -12,7 +12,6 @@ import torch
 from inpaintlib import experiments
 from inpaintlib.checks import InpaintError
 from inpaintlib.experiments import generated_faces
-from inpaintlib.grid import Method
 from inpaintlib.images import to_uint8
 from inpaintlib.invert import Search, invert, mean_code
 from inpaintlib.losses import Objective, Weighted, mse_term
@@ -27,14 +26,6 @@ SIZE = 8
 @pytest.fixture(scope="module")
 def generator():
     return frozen(tiny_generator(SIZE).double())
-
-
-@pytest.fixture(scope="module")
-def problem(generator):
-    """Five targets, each with a hole of its own, and a method whose noise and start are drawn."""
-    target = generated_faces(generator, 5, seed=3)
-    mask = torch.cat([square_hole(1, SIZE, side=side, dtype=torch.float64) for side in (2, 3, 4, 5, 6)])
-    return target, mask, Method(MSE, Search(space="w", start="random", noise="random", steps=4))
 
 
 # Targets ----------------------------------------------------------------------------------------------

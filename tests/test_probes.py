@@ -96,7 +96,7 @@ def test_deviation_maps_are_standard_deviations_over_images(generator):
     over_noise, over_codes = maps.values()
     assert list(maps) == ["over noise, one code", "over codes, one noise"]
     assert np.allclose(over_codes, faces.std(axis=0, ddof=1).mean(axis=0))
-    ws, noise = codes(generator, 1, seed=3), probes._fresh_noise(generator, 5, seed=3)
+    ws, noise = codes(generator, 1, seed=3), probes.fresh_noise(generator, 5, seed=3)
     drawn = torch.cat([generator.synthesis(ws, [m[i : i + 1] for m in noise]) for i in range(5)]).numpy()
     assert np.allclose(over_noise, drawn.std(axis=0, ddof=1).mean(axis=0))
 

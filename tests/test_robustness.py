@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from inpaintlib import corruptions, masks, metrics, params, robustness, sets
+from inpaintlib import corruptions, experiments, masks, metrics, params, robustness, sets
 from inpaintlib.checks import InpaintError
 from inpaintlib.features import lpips
 from inpaintlib.grid import Method, invert_all
@@ -139,7 +139,7 @@ def test_the_baseline_is_the_mean_codes_image_in_the_same_hole(filled):
 
 def test_the_summary_is_over_faces(filled):
     table = robustness.scores(filled, pictures(1, 16), judge=tiny_percept(), attributes=tiny_classifier())
-    found = robustness.summary(table, ["method", "family", "coverage"], ["lpips", "psnr"], resamples=100)
+    found = experiments.intervals(table, ["method", "family", "coverage"], ["lpips", "psnr"], resamples=100)
     assert len(found) == 2 * 5 * 2 and (found["n"] == 2).all()
     row = found.query("method == 'search' and family == 'mouth' and metric == 'psnr'").iloc[0]
     values = table.query("method == 'search' and family == 'mouth'")["psnr"]
@@ -148,7 +148,7 @@ def test_the_summary_is_over_faces(filled):
 
 def test_a_summary_keeps_the_rows_without_a_level(filled):
     table = filled.items.assign(level=np.nan, lpips=1.0)
-    found = robustness.summary(table, ["family", "level"], ["lpips"], resamples=100)
+    found = experiments.intervals(table, ["family", "level"], ["lpips"], resamples=100)
     assert found["family"].tolist() == FAMILIES and found["n"].tolist() == [4, 2, 4]
 
 
