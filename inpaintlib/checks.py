@@ -1,4 +1,4 @@
-"""The one exception class of the library and the checks that raise it.
+"""The checks that raise the library's one exception, :class:`InpaintError`.
 
 Every public function checks its input before it works. A message is one sentence that says what must
 hold, what was found, where, and (if it helps) what to do.
@@ -11,6 +11,8 @@ import numbers
 
 import torch
 
+from .errors import InpaintError
+
 __all__ = [
     "InpaintError",
     "check_choice",
@@ -21,10 +23,6 @@ __all__ = [
     "check_number",
     "check_type",
 ]
-
-
-class InpaintError(ValueError):
-    """Bad input: an argument or a file that a user of the library can put right."""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

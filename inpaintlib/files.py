@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .checks import InpaintError
+from .errors import InpaintError
 
 __all__ = ["check_writable", "remove_orphans", "write_atomically", "writing"]
 

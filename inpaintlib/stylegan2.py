@@ -260,7 +260,12 @@ class Generator(nn.Module):
         channel_base, channel_max: a block has ``min(channel_base // resolution, channel_max)`` channels.
         mapping_layers: depth of the mapping network.
         conv_clamp: activations are clamped to +- this (256 in half-precision training), None = not.
+
+    Attributes:
+        alignment: how faces lie in its images, one of :data:`inpaintlib.alignment.ALIGNMENTS`; a file says it.
     """
+
+    alignment = "none"
 
     def __init__(self, z_dim: int = 512, c_dim: int = 0, w_dim: int = 512, img_resolution: int = 256,
                  img_channels: int = 3, *, architecture: str = "skip", channel_base: int = 32768,

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from .alignment import ALIGNMENTS
 from .checks import InpaintError, check_finite
 from .files import write_atomically
 
@@ -163,7 +164,7 @@ def like(module: nn.Module, x: Tensor) -> nn.Module:
 
 
 def load_generator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):
-    """Returns a frozen :class:`~inpaintlib.stylegan2.Generator`.
+    """Returns a frozen :class:`~inpaintlib.stylegan2.Generator`; its ``alignment`` is what the file says.
 
     Args:
         name_or_path: a shipped name (``"faces64"``) or a safetensors file made by :func:`save_weights`.
@@ -174,7 +175,18 @@ def load_generator(name_or_path: Path | str, *, device: torch.device | str = "cp
     """
     from .stylegan2 import Generator
 
-    return build(Generator, name_or_path).to(device)
+    generator = build(Generator, name_or_path).to(device)
+    generator.alignment = _metadata(resolve(name_or_path)[0]).get("alignment", "none")
+    if generator.alignment not in ALIGNMENTS:
+        raise InpaintError(
+            f"{name_or_path}: metadata 'alignment' must be one of {', '.join(ALIGNMENTS)}; got {generator.alignment!r}"
+        )
+    return generator
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as f:
+        return f.metadata() or {}
 
 
 def load_discriminator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):

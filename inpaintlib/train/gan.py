@@ -228,7 +228,7 @@ class GanTraining:
         """Writes ``NAME.safetensors`` (the averaged generator) and ``NAME-discriminator.safetensors``."""
         facts = {"images_seen": str(self.images_seen), "seconds": f"{self.seconds:.0f}", "hardware": short_hardware(),
                  "settings": json.dumps(dataclasses.asdict(self.settings), sort_keys=True)}  # fmt: skip
-        save_weights(folder / f"{name}.safetensors", self.g_ema, **facts)
+        save_weights(folder / f"{name}.safetensors", self.g_ema, alignment="celeba", **facts)
         save_weights(folder / f"{name}-discriminator.safetensors", self.d, **facts)
 
     @torch.no_grad()
