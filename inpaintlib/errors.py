@@ -1,4 +1,4 @@
-"""The one exception class of the library. It stands apart from the checks so that what runs without torch can raise it."""
+"""The one exception class of the library, apart from the checks: what runs without torch can raise it too."""
 
 __all__ = ["InpaintError"]
 

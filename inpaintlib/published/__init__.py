@@ -1,1 +1,1 @@
-"""Weights that others published: read as data, without running a line hidden in a file, and converted to safetensors."""
+"""Weights that others published: read as data, without running a line hidden in a file, and made safetensors."""
