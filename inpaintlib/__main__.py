@@ -1,4 +1,4 @@
-"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,reference,inpaint} ...``."""
+"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,reference,convert,inpaint} ...``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import params, reference, report, runner
+from .alignment import ALIGNMENTS
 from .checks import InpaintError
 from .files import check_writable
 from .images import check_png, decode
@@ -37,6 +38,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _reference(args: argparse.Namespace) -> None:
     print(*reference.write_reference(args.profile), sep="\n")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from .published.convert import convert  # what no other verb needs
+
+    print(*convert(args.source, args.out, alignment=args.alignment), sep="\n")
 
 
 def _inpaint(args: argparse.Namespace) -> None:
@@ -105,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     committed = verbs.add_parser("reference", help="keep the numbers of a profile's reports in reports/reference/")
     committed.add_argument("profile", nargs="?", default="full")
     committed.set_defaults(verb=_reference)
+    converter = verbs.add_parser("convert", help="make safetensors of a published StyleGAN2 file; nothing in it is run")
+    converter.add_argument("source", type=Path, help="a .pkl of StyleGAN2-ADA, a .pt or .pth of torch.save, safetensors")
+    converter.add_argument("out", type=Path, help="ends in .safetensors; a discriminator goes beside it")
+    converter.add_argument("--alignment", choices=ALIGNMENTS, default="none", help="how faces lie in its images")
+    converter.set_defaults(verb=_convert)
     inpaint = verbs.add_parser("inpaint", help="fill the hole in an image of your own; makes a PNG and a report")
     inpaint.add_argument("image", type=Path)
     inpaint.add_argument("mask", type=Path, help="white is the hole")

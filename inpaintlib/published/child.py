@@ -1,0 +1,59 @@
+"""The process that reads a file which nobody vouches for: little memory, no torch, and only numbers come back.
+
+It is started by :mod:`inpaintlib.published.convert` with a source and one target a network, and writes safetensors. A
+refusal is one sentence on stderr and the exit status 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.numpy import save_file
+
+from ..errors import InpaintError
+from .networks import metadata, read_networks
+
+__all__ = ["REFUSED", "main"]
+
+REFUSED = 3
+MEMORY = 1_500_000_000  # bytes, of a file of at most 400 MB, as NVIDIA's largest; larger ones get four times their size
+SECONDS = 300  # of processor time
+
+
+def _limit(source: Path) -> None:
+    """Limits memory, time and the size of what is written; a system without such limits goes on without."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    size = source.stat().st_size if source.is_file() else 0
+    limits = {"RLIMIT_AS": max(MEMORY, 4 * size), "RLIMIT_CPU": SECONDS, "RLIMIT_FSIZE": 2 * size + 2**20}
+    for name, value in limits.items():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            hard = resource.getrlimit(getattr(resource, name))[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads the file ``argv[0]``; writes its generator to ``argv[1]``, its discriminator, if any, to ``argv[2]``."""
+    source, *targets = map(Path, argv)
+    _limit(source)
+    try:
+        found = read_networks(source)
+        for key, target in zip("GD", targets, strict=True):
+            if key in found:
+                save_file(found[key].state, target, metadata=metadata(found[key]))
+    except InpaintError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    except MemoryError:
+        print(f"{source} asks for more memory than a file of its size needs", file=sys.stderr)
+        return REFUSED
+    except OSError as error:
+        print(f"{targets[0].parent} cannot be written to: {error.strerror or error}", file=sys.stderr)
+        return REFUSED
+    return 0
