@@ -53,7 +53,7 @@ PAGES := $(wildcard $(addprefix inpaintlib/,report.py reference.py formulas.py t
 ASIDE := $(PAGES) $(addprefix inpaintlib/,__main__.py benchmark.py summary.py)
 LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
-.PHONY: all check clean clean-cache env help inpaint lint lock reference test $(REPORTS)
+.PHONY: all check clean clean-cache env fetch help inpaint lint lock reference test $(REPORTS)
 .PHONY: train-attributes train-clip train-faces64 train-percept
 
 help:  ## list the targets
@@ -65,6 +65,10 @@ all: $(SITE)/index.html  ## run and render every notebook of PROFILE (embedded),
 env: $(ENV)  ## make the environment (.venv), or check that of PYTHON=...
 	$(READY)
 	@$(RUN) -c 'import inpaintlib.report' || $(UNREADY)
+
+fetch: $(ENV)  ## get published weights: NAME=ffhq-256 (without NAME, list them)
+	$(READY)
+	@$(RUN) -m inpaintlib fetch $${NAME:-}
 
 test: $(ENV)  ## run the tests [ARGS=-m slow]
 	$(READY)

@@ -1,4 +1,4 @@
-"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,reference,convert,inpaint} ...``."""
+"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,reference,convert,fetch,inpaint} ...``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def _convert(args: argparse.Namespace) -> None:
     from .published.convert import convert  # what no other verb needs
 
     print(*convert(args.source, args.out, alignment=args.alignment), sep="\n")
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from .published.fetch import fetch, listing
+
+    print(*[fetch(name) for name in args.names] or [listing()], sep="\n")
 
 
 def _inpaint(args: argparse.Namespace) -> None:
@@ -113,10 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     committed.add_argument("profile", nargs="?", default="full")
     committed.set_defaults(verb=_reference)
     converter = verbs.add_parser("convert", help="make safetensors of a published StyleGAN2 file; nothing in it is run")
-    converter.add_argument("source", type=Path, help="a .pkl of StyleGAN2-ADA, a .pt or .pth of torch.save, safetensors")
+    converter.add_argument(
+        "source", type=Path, help="a .pkl of StyleGAN2-ADA, a .pt or .pth of torch.save, safetensors"
+    )
     converter.add_argument("out", type=Path, help="ends in .safetensors; a discriminator goes beside it")
     converter.add_argument("--alignment", choices=ALIGNMENTS, default="none", help="how faces lie in its images")
     converter.set_defaults(verb=_convert)
+    fetcher = verbs.add_parser("fetch", help="get published weights by their names in the zoo; without a name, list it")
+    fetcher.add_argument("names", nargs="*", metavar="NAME")
+    fetcher.set_defaults(verb=_fetch)
     inpaint = verbs.add_parser("inpaint", help="fill the hole in an image of your own; makes a PNG and a report")
     inpaint.add_argument("image", type=Path)
     inpaint.add_argument("mask", type=Path, help="white is the hole")

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from .alignment import ALIGNMENTS
 from .checks import InpaintError, check_finite
 from .files import write_atomically
+from .zoo import ZOO, located
 
 __all__ = ["MODELS", "checksum", "checksums", "like", "load_discriminator", "load_generator", "load_weights",
            "resolve", "save_weights", "shipped_names"]  # fmt: skip
 
 MODELS = Path(__file__).parent / "models"
+FOREIGN = (".pkl", ".pt", ".pth")  # what published.convert reads
 _COPIES: WeakKeyDictionary[nn.Module, dict[tuple[torch.device, torch.dtype], nn.Module]] = WeakKeyDictionary()
 
 
@@ -59,10 +61,9 @@ def checksums(*names_or_paths: str) -> dict[str, str]:
     """
     out = {}
     for name in names_or_paths:
-        file = name if os.path.isfile(name) else name.partition(":")[2]
-        known = name in shipped_names() or os.path.isfile(file)
-        path = resolve(name)[0] if name in shipped_names() else file
-        out[name] = f"sha256:{checksum(path)}" if known else "weights of another package"
+        file = name if os.path.isfile(name) else name.rpartition(":")[2]
+        known = file in shipped_names() or os.path.isfile(file) or located(file) is not None
+        out[name] = f"sha256:{checksum(resolve(file)[0])}" if known else "weights of another package"
     return out
 
 
@@ -85,9 +86,9 @@ def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = to
 
 
 def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
-    """Returns the file of a shipped name (with its SHA-256) or of a path (with None).
+    """Returns the file of a shipped name (with its SHA-256), of a path, or of a name of the zoo (with None).
 
-    Raises InpaintError if it is neither.
+    Raises InpaintError if it is none of them, or the zoo's file is not on this machine.
     """
     names = shipped_names()
     if str(name_or_path) in names:
@@ -97,8 +98,11 @@ def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
         return path, names[str(name_or_path)]
     if os.path.isfile(name_or_path):  # False also for a name that no file system takes
         return Path(name_or_path), None
+    if (path := located(str(name_or_path))) is not None:
+        return path, None
     raise InpaintError(
-        f"{str(name_or_path)!r} is neither a shipped model ({', '.join(sorted(names)) or 'none'}) nor a file"
+        f"{str(name_or_path)!r} is neither a shipped model ({', '.join(sorted(names)) or 'none'}), nor of the zoo"
+        f" ({', '.join(ZOO)}), nor a file"
     )
 
 
@@ -118,7 +122,8 @@ def load_weights(name_or_path: Path | str) -> tuple[dict[str, Tensor], dict[str,
             metadata = f.metadata() or {}
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise InpaintError(f"{path} must be a safetensors file; it cannot be read: {error}") from error
+        hint = f"; make one by `python -m inpaintlib convert {path} NAME.safetensors`" if path.suffix in FOREIGN else ""
+        raise InpaintError(f"{path} must be a safetensors file; it cannot be read: {error}{hint}") from error
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     for key, value in tensors.items():
         if not torch.isfinite(value).all():

@@ -1,8 +1,8 @@
 """Checkpoints of the common community version of StyleGAN2 for PyTorch (its keys are ``g_ema``, ``d``, ``latent_avg``).
 
 It is the same network under other names, with two differences in what is stored: a modulated 3x3 convolution is scaled
-by 1 / sqrt(9 fan_in) where it is used (here the weight is stored scaled, so that demodulation's epsilon means the same),
-and some tensors have an axis of length 1 more.
+by 1 / sqrt(9 fan_in) where it is used (here its weight is stored scaled, so that demodulation's epsilon means the
+same), and some tensors have an axis of length 1 more.
 """
 
 from __future__ import annotations
