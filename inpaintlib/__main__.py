@@ -1,4 +1,4 @@
-"""The command line of the Makefile: ``python -m inpaintlib {run,render,index,check,reference,convert,fetch,inpaint} ...``."""
+"""The command line: ``python -m inpaintlib VERB ...``, or ``inpaintlib VERB ...`` where it is installed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import params, reference, report, runner
+from . import framing, params, reference, report, runner
 from .alignment import ALIGNMENTS
-from .checks import InpaintError
+from .blending import BLENDS
+from .checks import InpaintError, check_choice
 from .files import check_writable
 from .images import check_png, decode
-from .masks import read_mask
+from .landmarks import parse_eyes
 from .study import project_root
+from .weights import load_generator
 
 MOSTLY_HIDDEN = 0.6  # of the pixels: an inverted mask is likelier than such a wish
 
@@ -60,19 +62,17 @@ def _inpaint(args: argparse.Namespace) -> None:
     paths = {"image": args.image, "mask": args.mask, "out": out}
     overrides = {"profile": folder.name, **{key: str(path.absolute()) for key, path in paths.items()}}
     overrides |= {key: True for key in ("resize_mask", "threshold_mask") if getattr(args, key)}
-    overrides |= _wishes(args)
+    overrides |= _faces(args) | _wishes(args)
     # What can be wrong with the files is said now, not by a notebook some seconds or minutes later.
     check_png(out)
     if out.resolve() in (args.image.resolve(), args.mask.resolve()):
         raise InpaintError(f"OUT must be a new file; {out} is the picture or the mask itself")
-    picture = decode(args.image)
-    values = runner.checked_parameters(notebook, args.params, overrides)
-    size = (picture.height, picture.width)
-    hole = read_mask(args.mask, size=size, resize=values["resize_mask"], threshold=values["threshold_mask"])
-    if (hidden := float(hole.mean())) > MOSTLY_HIDDEN:
-        print(f"note: the mask hides {hidden:.0%} of the picture (white is the hole); is it inverted?", file=sys.stderr)
-    p = params.Inpaint.from_mapping(values)
+    decode(args.image)
+    p = params.Inpaint.from_mapping(runner.checked_parameters(notebook, args.params, overrides))
     p.search()
+    problems = _problems(args, p)
+    if (hidden := sum(float(problem.hole.mean()) for problem in problems)) > MOSTLY_HIDDEN:
+        print(f"note: the mask hides {hidden:.0%} of the picture (white is the hole); is it inverted?", file=sys.stderr)
     if p.wishes():
         from . import judging  # imports torchmetrics and its like, which no other verb needs
 
@@ -82,6 +82,29 @@ def _inpaint(args: argparse.Namespace) -> None:
     page = report.render(folder / notebook.name)
     report.index(folder.name)
     print(out, page, sep="\n")
+
+
+def _problems(args: argparse.Namespace, p: params.Inpaint) -> list[framing.Problem]:
+    """Returns what the notebook will make of the files. Raises InpaintError for what is wrong with them."""
+    how = {"resize_mask": p.resize_mask, "threshold": p.threshold_mask, "eyes": p.eyes, "face": p.face}
+    G = load_generator(p.generator)
+    return framing.read(args.image, args.mask, size=G.img_resolution, crop=p.crop, alignment=G.alignment, **how)
+
+
+def _faces(args: argparse.Namespace) -> dict[str, str | int]:
+    """Returns what is said of faces and blending. Raises InpaintError for what cannot be meant."""
+    given: dict[str, str | int] = {"crop": "aligned"} if args.align else {}
+    if args.eyes is not None:
+        parse_eyes(args.eyes)
+        given["eyes"] = args.eyes
+    if args.face is not None:
+        if not re.fullmatch("[1-9][0-9]{0,3}", args.face):
+            raise InpaintError(f"FACE must be 1 for the largest face, 2 for the next, and so on; got {args.face!r}")
+        given["face"] = int(args.face)
+    if args.blend is not None:
+        check_choice("BLEND", args.blend, BLENDS)
+        given["blend"] = args.blend
+    return given
 
 
 def _wishes(args: argparse.Namespace) -> dict[str, str]:
@@ -134,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     inpaint.add_argument("--out", type=Path, help="the PNG to write; default: result.png beside the report")
     inpaint.add_argument("--resize-mask", action="store_true", help="accept a mask of another size")
     inpaint.add_argument("--threshold", dest="threshold_mask", action="store_true", help="accept grey in the mask")
+    inpaint.add_argument("--align", action="store_true", help="cut out the faces as the generator's pictures have them")
+    inpaint.add_argument("--eyes", help="where the eyes of the face to align are, pixels: x,y,x,y")
+    inpaint.add_argument("--face", help="which of the faces found: 1 is the largest; default: all that have a hole")
+    inpaint.add_argument("--blend", help="hard (default), feathered or poisson")
     inpaint.add_argument("--attributes", help="what the hole should have or not have: +Smiling,-Eyeglasses")
     inpaint.add_argument("--prompt", help="a sentence that the hole should match")
     inpaint.add_argument("--params", type=Path, required=True)

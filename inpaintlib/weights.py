@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import os.path
+from collections.abc import Mapping
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,7 @@ from .files import write_atomically
 from .zoo import ZOO, located
 
 __all__ = ["MODELS", "checksum", "checksums", "like", "load_discriminator", "load_generator", "load_weights",
-           "resolve", "save_weights", "shipped_names"]  # fmt: skip
+           "resolve", "save_weights", "serialised", "shipped_names"]  # fmt: skip
 
 MODELS = Path(__file__).parent / "models"
 FOREIGN = (".pkl", ".pt", ".pth")  # what published.convert reads
@@ -82,7 +83,18 @@ def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = to
     for key, value in state.items():
         check_finite(f"{key} as {dtype}", value)
     header = {"config": json.dumps(module.config, sort_keys=True), **metadata}
-    write_atomically(path, save(state, metadata=header))
+    write_atomically(path, serialised(state, header))
+
+
+def serialised(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Returns a safetensors file: equal input gives equal bytes, which the package's order of metadata would not."""
+    content = save(dict(state), metadata=dict(metadata))
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:

@@ -20,7 +20,7 @@ __all__ = ["REFUSED", "main"]
 
 REFUSED = 3
 MEMORY = 1_500_000_000  # bytes, of a file of at most 400 MB, as NVIDIA's largest; larger ones get four times their size
-SECONDS = 300  # of processor time
+SECONDS, PACE = 8, 20_000_000  # of processor time, and a second more for so many bytes
 
 
 def _limit(source: Path) -> None:
@@ -30,7 +30,11 @@ def _limit(source: Path) -> None:
     except ImportError:  # Windows
         return
     size = source.stat().st_size if source.is_file() else 0
-    limits = {"RLIMIT_AS": max(MEMORY, 4 * size), "RLIMIT_CPU": SECONDS, "RLIMIT_FSIZE": 2 * size + 2**20}
+    limits = {
+        "RLIMIT_AS": max(MEMORY, 4 * size),
+        "RLIMIT_CPU": SECONDS + size // PACE,
+        "RLIMIT_FSIZE": 2 * size + 2**20,
+    }
     for name, value in limits.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             hard = resource.getrlimit(getattr(resource, name))[1]

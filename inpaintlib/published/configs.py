@@ -27,10 +27,11 @@ ORDERS = {
                       "num_fp16_res", "conv_clamp", "cmap_dim", "block_kwargs", "mapping_kwargs", "epilogue_kwargs"),
 }  # fmt: skip
 MAX_RESOLUTION = 4096
+MAX_WIDTH = 2**16
 MAX_LAYERS = 64
 FIR = [1, 3, 3, 1]
 
-Width = Annotated[int, Field(ge=0, le=2**20)]
+Width = Annotated[int, Field(ge=0, le=MAX_WIDTH)]
 Clamp = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 Architecture = Literal["orig", "skip", "resnet"]
 
@@ -169,7 +170,7 @@ def _width(res: int, channel_base: int, channel_max: int) -> int:
 def _shape(shapes: Shapes, name: str, dims: int) -> tuple[int, ...]:
     if name not in shapes:
         raise InpaintError(f"lacks the tensor {name!r}")
-    if len(shapes[name]) != dims or 0 in shapes[name]:
+    if len(shapes[name]) != dims or not all(0 < n <= MAX_WIDTH for n in shapes[name]):
         raise InpaintError(f"has a tensor {name!r} of the shape {short_shape(shapes[name])}; {dims} dimensions belong")
     return shapes[name]
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..alignment import ALIGNMENTS
@@ -29,8 +28,9 @@ from ..errors import InpaintError
 from ..files import check_writable, write_atomically
 from ..ops import fir_filter
 from ..stylegan2 import Discriminator, Generator
-from ..weights import checksum
+from ..weights import checksum, serialised
 from .child import REFUSED
+from .pickles import short
 
 __all__ = ["convert", "discriminator_path"]
 
@@ -76,10 +76,11 @@ def convert(source: Path, out: Path, *, alignment: str = "none", **facts: str) -
     check_choice("alignment", alignment, ALIGNMENTS)
     if out.suffix != ".safetensors":
         raise InpaintError(f"{out} must end in .safetensors, the format that is written")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise InpaintError(f"{out} must be a new file; it is the source itself")
-    check_writable(out)
     paths = {"G": out, "D": discriminator_path(out)}
+    for path in paths.values():
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InpaintError(f"{path} would be written; it is the source itself, so take another name for OUT")
+    check_writable(out)
     with tempfile.TemporaryDirectory() as folder:
         parts = {key: Path(folder) / f"{key}.safetensors" for key in CLASSES}
         _read_apart(source, list(parts.values()))
@@ -87,14 +88,14 @@ def convert(source: Path, out: Path, *, alignment: str = "none", **facts: str) -
         done = {key: _completed(source, CLASSES[key], part) for key, part in parts.items() if part.exists()}
     for key in reversed(list(done)):  # the generator last: where it is, everything is
         state, metadata = done[key]
-        write_atomically(paths[key], save(state, metadata=metadata | facts))
+        write_atomically(paths[key], serialised(state, metadata | facts))
     return [paths[key] for key in done]
 
 
 def _read_apart(source: Path, targets: list[Path]) -> None:
     """Has the source read by a child process. Raises InpaintError with its sentence, or with what became of it."""
     package = Path(__file__).parents[1]
-    command = [sys.executable, "-I", "-c", BOOTSTRAP, str(package), str(source), *map(str, targets)]
+    command = [sys.executable, "-P", "-c", BOOTSTRAP, str(package), str(source), *map(str, targets)]
     # One thread: each of numpy's would take its share of the limited memory.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     try:
@@ -102,12 +103,14 @@ def _read_apart(source: Path, targets: list[Path]) -> None:
     except subprocess.TimeoutExpired:
         raise InpaintError(f"{source} could not be read within {TIMEOUT} s; no weights file takes so long") from None
     if child.returncode == REFUSED:
-        raise InpaintError(child.stderr.strip())
+        raise InpaintError(child.stderr.strip().splitlines()[-1])
     if child.returncode:
         raise InpaintError(f"{source} could not be read: its reader {_end_of(child)}")
 
 
 def _end_of(child: subprocess.CompletedProcess[str]) -> str:
+    if child.returncode == -signal.SIGXCPU:
+        return "took more time than a file of its size needs"
     if child.returncode < 0:
         return f"was ended by {signal.Signals(-child.returncode).name}"
     last = (child.stderr.strip().splitlines() or ["without a word"])[-1]
@@ -120,8 +123,7 @@ def _completed(source: Path, network: type[nn.Module], part: Path) -> tuple[dict
         metadata = f.metadata()
         shapes = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}  # noqa: SIM118 (not a mapping)
         config = json.loads(metadata["config"])
-        with torch.device("meta"):  # shapes only: a claim costs nothing
-            expected = {name: tuple(x.shape) for name, x in network(**config).state_dict().items()}
+        expected = _expected(source, network, config)
         _check_fit(source, network.__name__, shapes, expected)
         state = {name: f.get_tensor(name) for name in shapes}
     lacking = [name for name in expected if name not in state]
@@ -132,9 +134,19 @@ def _completed(source: Path, network: type[nn.Module], part: Path) -> tuple[dict
     return state | filled, metadata | ({"added": ", ".join(kinds)} if kinds else {})
 
 
+def _expected(source: Path, network: type[nn.Module], config: dict) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a network's state; no memory is taken for it, so a claim costs nothing."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return {name: tuple(x.shape) for name, x in network(**config).state_dict().items()}
+    except (RuntimeError, ValueError) as error:  # sizes that overflow, or that no such network has
+        reason = " ".join(str(error).split())[:160]
+        raise InpaintError(f"{source}: the {network.__name__}'s weights do not fit each other ({reason})") from None
+
+
 def _check_fit(source: Path, kind: str, shapes: dict, expected: dict) -> None:
     if strange := sorted(shapes.keys() - expected.keys()):
-        raise InpaintError(f"{source}: the {kind} has a tensor {strange[0]!r} too many")
+        raise InpaintError(f"{source}: the {kind} has a tensor {short(strange[0])} too many")
     noisy = any(name.endswith(".noise_strength") for name in shapes)
     may_lack = FILLED[:3] if noisy else FILLED
     lacking = [name for name in expected if name not in shapes and name.rpartition(".")[2] not in may_lack]

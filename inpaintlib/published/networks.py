@@ -32,6 +32,7 @@ from .torchfiles import Stored, is_torch, opened, read_torch
 __all__ = ["Network", "metadata", "read_networks"]
 
 MAX_BYTES = 8 * 2**30
+WIDENED = 4  # the most by which tensors may be larger than their file; bfloat16 becomes twice as large
 SAFETENSORS_START = b"{"
 #: Our key -> the keys that files have for it, the averaged generator first.
 KEYS = {"G": ("G_ema", "g_ema"), "D": ("D", "d")}
@@ -70,8 +71,11 @@ def read_networks(path: Path) -> dict[str, Network]:
             found = _read(path, stream)
             if "G" not in found:
                 raise InpaintError("holds no averaged generator: neither 'G_ema', 'g_ema' nor a generator's state dict")
-            for key, network in found.items():
-                _check_numbers(CLASSES[key], network.state)
+            total = sum(x.nbytes for network in found.values() for x in network.state.values())
+            if total > WIDENED * path.stat().st_size:
+                raise InpaintError("has tensors that share their numbers, more than a file of its size needs")
+            for network in found.values():
+                _check_numbers(network.kind, network.state)
             return found
     except MemoryError:
         raise InpaintError(f"{path} asks for more memory than a file of its size needs") from None
@@ -87,7 +91,7 @@ def _read(path: Path, stream: BinaryIO) -> dict[str, Network]:
     start = stream.read(9)
     stream.seek(0)
     if start[8:] == SAFETENSORS_START:
-        return _from_states(_safetensors(path), "safetensors")
+        return _from_safetensors(path)
     if start[:1] == b"\x80":
         return _from_snapshot(read_snapshot(stream))
     raise InpaintError(
@@ -152,20 +156,29 @@ def _arrays(state: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     return {name: tensor.array() for name, tensor in state.items()}
 
 
-def _safetensors(path: Path) -> dict[str, dict[str, np.ndarray]]:
+def _from_safetensors(path: Path) -> dict[str, Network]:
     try:
         with safe_open(path, framework="np") as f:
-            return {"G": {name: f.get_tensor(name) for name in f.keys()}}  # noqa: SIM118 (not a mapping)
+            state = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a mapping)
+            said = json.loads((f.metadata() or {}).get("config", "{}"))
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise InpaintError(f"is a damaged safetensors file ({' '.join(str(error).split())[:120]})") from None
+    found = _from_states({"G": state}, "safetensors")
+    clamp = said.get("conv_clamp") if isinstance(said, dict) else None
+    if isinstance(clamp, (int, float)) and not isinstance(clamp, bool) and 0 < clamp < np.inf:  # a file of this project
+        found["G"].config["conv_clamp"] = clamp
+        del found["G"].notes["conv_clamp"]
+    return found
 
 
 def _check_numbers(kind: str, state: Mapping[str, np.ndarray]) -> None:
     for name, x in state.items():
         if x.dtype.kind != "f":
-            raise InpaintError(f"has {x.dtype} numbers as the {kind}'s {name!r}; floating-point numbers belong there")
-        if not np.isfinite(x).all():
-            raise InpaintError(f"has NaN or infinity in the {kind}'s {name!r}")
+            raise InpaintError(
+                f"has {x.dtype} numbers as the {kind}'s {short(name)}; floating-point numbers belong there"
+            )
+        if not (np.abs(x) <= np.finfo(np.float32).max).all():  # NaN is not either
+            raise InpaintError(f"has NaN, infinity or a number beyond float32 in the {kind}'s {short(name)}")
 
 
 def metadata(network: Network) -> dict[str, str]:

@@ -9,6 +9,7 @@ it holds.
 
 from __future__ import annotations
 
+import io
 import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -50,20 +51,23 @@ def short(value: object) -> str:
         return repr(value)
     if isinstance(value, int):
         return repr(value) if value.bit_length() <= 64 else "a huge number"
-    if isinstance(value, str):
-        return ascii(value[:60])  # names may hold anything
     if isinstance(value, Name):
-        return ascii(f"{value.module}.{value.name}"[:60])
+        value = f"{value.module}.{value.name}"
+    if isinstance(value, str):
+        text = ascii(value[:60])  # names may hold anything
+        return text if len(text) <= 80 else f"{text[:77]}..."
     return f"a {type(value).__name__}"
 
 
-def read_pickle(stream: BinaryIO, names: Names, persistent: Callable[[object], Any] | None = None) -> Any:
+def read_pickle(stream: BinaryIO, names: Names, persistent: Callable[[object], Any] | None = None, *,
+                most: int = MAX_OPCODES) -> Any:  # fmt: skip
     """Returns the object of the pickle that begins at the stream's position, which is then behind it.
 
     Args:
         stream: binary and seekable.
         names: (module, name) -> function of ours; asked for by the exact pair.
         persistent: what a persistent id stands for; None = there may be none.
+        most: how many opcodes there may be.
 
     Raises:
         InpaintError: for an opcode, a name, a size or a structure that no weights file needs, and for a damaged one;
@@ -71,10 +75,10 @@ def read_pickle(stream: BinaryIO, names: Names, persistent: Callable[[object], A
     """
     machine, at = _Machine(names, persistent), stream.tell()
     try:
-        for count, (opcode, arg, pos) in enumerate(pickletools.genops(stream)):
+        for count, (opcode, arg, pos) in enumerate(pickletools.genops(_Bounded(stream))):
             at = pos
-            if count >= MAX_OPCODES:
-                raise InpaintError(f"holds more than {MAX_OPCODES:,} opcodes")
+            if count >= most:
+                raise InpaintError(f"holds more than {most:,} opcodes")
             if count == 0 and (opcode.name != "PROTO" or arg not in PROTOCOLS):
                 raise InpaintError("is no binary pickle of protocol 2 to 5")
             machine.step(opcode.name, arg)
@@ -85,6 +89,19 @@ def read_pickle(stream: BinaryIO, names: Names, persistent: Callable[[object], A
             f"byte {at}: the file is cut off or damaged ({' '.join(str(error).split())[:120]})"
         ) from None
     return machine.result
+
+
+class _Bounded:
+    """A stream that is never asked for more than is left: memory for a declared size would be taken at once."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream, self.tell, self.readline = stream, stream.tell, stream.readline
+        at = stream.tell()
+        self.end = stream.seek(0, io.SEEK_END)
+        stream.seek(at)
+
+    def read(self, n: int) -> bytes:
+        return self.stream.read(n if n < 2**16 else min(n, self.end - self.tell()))
 
 
 class _Machine:

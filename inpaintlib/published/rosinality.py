@@ -71,8 +71,9 @@ TO_RGB: dict[str, Rule] = {
     "conv.modulation.bias": ("affine.bias", _same),
     "bias": ("bias", _flat),
 }
-# Filters are the same everywhere.
+# Filters are the same everywhere, but for a factor; ours are constants.
 FILTER = re.compile(r".*\.kernel")
+FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 
 def _split(name: str, pattern: str) -> tuple[int, str] | None:
@@ -101,10 +102,16 @@ def _generator_rule(name: str) -> Rule | None:
     return None
 
 
+def _check_filter(name: str, x: np.ndarray) -> None:
+    if x.shape != FIR.shape or not np.allclose(x / max(float(x.sum()), 1e-9), FIR, atol=1e-6):
+        raise InpaintError(f"has another resampling filter than [1, 3, 3, 1] as {ascii(name[:60])}")
+
+
 def _renamed(state: Arrays, rule_of: Callable[[str], Rule | None]) -> Arrays:
     out: Arrays = {}
     for name, x in state.items():
         if FILTER.fullmatch(name):
+            _check_filter(name, x)
             continue
         rule = rule_of(name)
         if rule is None:

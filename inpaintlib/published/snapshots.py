@@ -14,12 +14,13 @@ from typing import Any, BinaryIO
 
 from ..errors import InpaintError
 from .pickles import Inert, Names, read_pickle, short
-from .torchfiles import TENSOR_NAMES, Stored, storage_of
+from .torchfiles import TENSOR_NAMES, Storage, Stored, storage_of
 
 __all__ = ["Node", "constructor", "read_snapshot", "state_of"]
 
 VERSIONS = range(1, 7)
 MAX_MODULES, MAX_DEPTH = 2_000, 8
+MAX_STORAGES = 4_000
 #: numpy's codes of the numbers that a snapshot may hold -> struct's.
 NUMBERS = {"b1": "?", "i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q",
            "f2": "e", "f4": "f", "f8": "d"}  # fmt: skip
@@ -94,10 +95,28 @@ def _tensorflow(*_: object) -> None:
     raise InpaintError(TENSORFLOW)
 
 
+class _Storages:
+    """Reads the storages of one snapshot, files within the file: each once, and not more than a limit."""
+
+    def __init__(self) -> None:
+        self.calls, self.found = 0, {}
+
+    def __call__(self, data: object) -> Storage:
+        self.calls += 1
+        if self.calls > MAX_STORAGES:
+            raise InpaintError(f"has more than {MAX_STORAGES:,} storages")
+        if not isinstance(data, bytes):
+            return storage_of(data)
+        if data not in self.found:
+            self.found[data] = storage_of(data)
+        return self.found[data]
+
+
+LOAD = ("torch.storage", "_load_from_bytes")
 NAMES: Names = {
     **TENSOR_NAMES,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _node,
-    ("torch.storage", "_load_from_bytes"): storage_of,
+    LOAD: storage_of,
     ("dnnlib.util", "EasyDict"): _dictionary,
     ("dnnlib", "EasyDict"): _dictionary,
     ("numpy.core.multiarray", "scalar"): _number,
@@ -118,7 +137,9 @@ def read_snapshot(stream: BinaryIO) -> dict[str, Any]:
     Raises:
         InpaintError: for anything that no snapshot needs, and for a damaged one.
     """
-    found = read_pickle(stream, NAMES)
+    found = read_pickle(stream, {**NAMES, LOAD: _Storages()})
+    if stream.read(1):
+        raise InpaintError("goes on behind the end of its pickle")
     if isinstance(found, (tuple, list)) and len(found) == 3:
         raise InpaintError(TENSORFLOW)
     if not isinstance(found, dict):
@@ -128,8 +149,11 @@ def read_snapshot(stream: BinaryIO) -> dict[str, Any]:
 
 def _part(node: Node, name: str) -> dict[str, Any]:
     part = node.state.get(name)
-    if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+    if not isinstance(part, dict):
         raise InpaintError(f"has a {short(node.kind)} whose {name} is no dictionary")
+    for key in part:
+        if not isinstance(key, str) or not key or "." in key:  # a dot would reach into another module
+            raise InpaintError(f"has a {short(node.kind)} with {short(key)} in its {name}; plain names belong there")
     return part
 
 

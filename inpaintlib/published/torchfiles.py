@@ -17,6 +17,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -31,6 +32,8 @@ MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
 ZIP_START, LEGACY_START = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 MAX_DIMENSIONS = 8
+MAX_SIDES = 2**40
+FEW = 200  # opcodes that a number or the facts of a machine may take
 #: Storage type -> numpy's name of its elements; bfloat16 has none and is widened to float32.
 DTYPES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
           "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1",
@@ -55,8 +58,9 @@ class Storage:
     def nbytes(self) -> int:
         return self.numel * (WIDTHS.get(self.dtype) or np.dtype(self.dtype).itemsize)
 
+    @cached_property
     def elements(self) -> np.ndarray:
-        """Returns all elements, (numel,); read-only."""
+        """All elements, (numel,); read-only."""
         if self.read is None:
             raise InpaintError("has a tensor without its numbers")
         data = self.read()
@@ -79,7 +83,7 @@ class Stored(NamedTuple):
 
     def array(self) -> np.ndarray:
         """Returns the tensor's numbers, a read-only view of shape ``size``."""
-        elements = self.storage.elements()
+        elements = self.storage.elements
         strides = tuple(s * elements.itemsize for s in self.stride)
         return np.lib.stride_tricks.as_strided(elements[self.offset :], self.size, strides, writeable=False)
 
@@ -101,6 +105,9 @@ def _rebuild_tensor(storage: object, offset: object, size: object, stride: objec
     numbers = (offset, *size, *stride)
     if len(size) > MAX_DIMENSIONS or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
         raise InpaintError("has a tensor whose offset, sizes and strides are no whole numbers of at least 0")
+    if math.prod(n for n in size if n) > MAX_SIDES:  # of a tensor without elements, or the next test would refuse it
+        raise InpaintError("has a tensor with sides that no file holds")
+    stride = tuple(s if n > 1 else 0 for n, s in zip(size, stride, strict=True))  # of one element none is taken
     numel = math.prod(size)
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if numel else offset - 1
     if numel > storage.numel or last >= storage.numel or offset > storage.numel:
@@ -223,11 +230,11 @@ def _read_legacy(stream: BinaryIO) -> Any:
             raise InpaintError("has a storage that is a view of another, as torch before 0.4 wrote it")
         return storages(pid)
 
-    if read_pickle(stream, {}) != MAGIC:
+    if read_pickle(stream, {}, most=FEW) != MAGIC:
         raise InpaintError("has not the magic number of torch.save")
-    if (version := read_pickle(stream, {})) != VERSION:
+    if (version := read_pickle(stream, {}, most=FEW)) != VERSION:
         raise InpaintError(f"has version {short(version)} of torch.save; {VERSION} is known")
-    machine = read_pickle(stream, {})
+    machine = read_pickle(stream, {}, most=FEW)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise InpaintError("was not written on a little-endian machine")
     found = read_pickle(stream, TORCH_NAMES, persistent)
@@ -297,5 +304,5 @@ def _files(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipIn
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(entry)  # its checksum is compared
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error) as error:
         raise InpaintError(f"is a damaged ZIP archive ({' '.join(str(error).split())[:80]})") from None
