@@ -105,13 +105,13 @@ def _rebuild_tensor(storage: object, offset: object, size: object, stride: objec
     numbers = (offset, *size, *stride)
     if len(size) > MAX_DIMENSIONS or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
         raise InpaintError("has a tensor whose offset, sizes and strides are no whole numbers of at least 0")
-    if math.prod(n for n in size if n) > MAX_SIDES:  # of a tensor without elements, or the next test would refuse it
-        raise InpaintError("has a tensor with sides that no file holds")
     stride = tuple(s if n > 1 else 0 for n, s in zip(size, stride, strict=True))  # of one element none is taken
     numel = math.prod(size)
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if numel else offset - 1
     if numel > storage.numel or last >= storage.numel or offset > storage.numel:
         raise InpaintError(f"has a tensor that reaches beyond its storage of {storage.numel} elements")
+    if math.prod(n for n in size if n) > MAX_SIDES:  # of a tensor without elements, which numpy would not make
+        raise InpaintError("has an empty tensor with sides that no file holds")
     return Stored(storage, offset, size, stride)
 
 
