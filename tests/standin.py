@@ -145,7 +145,9 @@ def _class_name(path: str, root: str) -> str:
 def _attributes(class_name: str, path: str, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict:
     """Returns plain attributes such as the real objects have; they include NumPy's numbers."""
     here = {name.rpartition(".")[2]: x for name, x in state.items() if name.rpartition(".")[0] == path}
-    shared = {key: config[key] for key in ("c_dim", "img_resolution", "img_channels", "z_dim", "w_dim") if key in config}
+    shared = {
+        key: config[key] for key in ("c_dim", "img_resolution", "img_channels", "z_dim", "w_dim") if key in config
+    }
     match class_name:
         case "FullyConnectedLayer":
             slow = ".fc" in path and "mapping" in path
@@ -244,8 +246,8 @@ def ada_discriminator(d: Discriminator, *, num_fp16_res: int = 0, frozen: int = 
     return top
 
 
-def ada_snapshot(g: Generator, d: Discriminator | None = None, *, era: str = "now", other: int = 1, num_fp16_res: int = 0,
-                 augment: bool = True, **options: Any) -> dict:  # fmt: skip
+def ada_snapshot(g: Generator, d: Discriminator | None = None, *, era: str = "now", other: int = 1,
+                 num_fp16_res: int = 0, augment: bool = True, **options: Any) -> dict:  # fmt: skip
     """Returns the dictionary that training writes: ``g`` is the averaged generator, G has other weights."""
     shared = {"era": era, "num_fp16_res": num_fp16_res}
     last = copy.deepcopy(g)
@@ -428,8 +430,9 @@ def rosinality_logits(state: Mapping[str, Tensor], image: Tensor) -> Tensor:
     return F.linear(x, second / math.sqrt(second.shape[1]), state["final_linear.1.bias"])
 
 
-def write_rosinality(path: Path, g: Mapping[str, Tensor], d: Mapping[str, Tensor] | None = None, *, zip_file: bool = True,
-                     latent_avg: Tensor | None = None, training: bool = False) -> Path:  # fmt: skip
+def write_rosinality(path: Path, g: Mapping[str, Tensor], d: Mapping[str, Tensor] | None = None, *,
+                     zip_file: bool = True, latent_avg: Tensor | None = None,
+                     training: bool = False) -> Path:  # fmt: skip
     """Writes a checkpoint: the converted kind with ``latent_avg``, or what training writes (``training``)."""
     out: dict[str, object] = {"g_ema": OrderedDict(g)}
     if latent_avg is not None:

@@ -38,8 +38,9 @@ def _limit(source: Path) -> None:
     for name, value in limits.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             hard = resource.getrlimit(getattr(resource, name))[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(getattr(resource, name), (value, value))
+            # A unit more until the hard limit, or the signal would not tell what was too much.
+            top = value + 1 if hard == resource.RLIM_INFINITY else min(value + 1, hard)
+            resource.setrlimit(getattr(resource, name), (min(value, top), top))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
             if key in found:
                 save_file(found[key].state, target, metadata=metadata(found[key]))
     except InpaintError as error:
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)  # one line, whatever the file's name
         return REFUSED
     except MemoryError:
         print(f"{source} asks for more memory than a file of its size needs", file=sys.stderr)

@@ -39,7 +39,8 @@ TIMEOUT = 600  # seconds
 NOISE_SEED = 0
 #: Buffers that a file may lack; of a network that was made without noise, its strengths too.
 FILLED = ("resample_filter", "noise_const", "w_avg", "noise_strength")
-# The package without its __init__, which imports torch.
+# The package without its __init__, which imports torch. Isolated (-I) the child would not find packages that a user
+# installed for himself, so it is only kept from importing what lies in the working directory (-P).
 BOOTSTRAP = """
 import sys, types
 package = types.ModuleType("inpaintlib")
@@ -84,11 +85,18 @@ def convert(source: Path, out: Path, *, alignment: str = "none", **facts: str) -
     with tempfile.TemporaryDirectory() as folder:
         parts = {key: Path(folder) / f"{key}.safetensors" for key in CLASSES}
         _read_apart(source, list(parts.values()))
-        facts = {"alignment": alignment, "source": source.name, "source_sha256": checksum(source), **facts}
+        facts = {
+            "alignment": alignment,
+            "source": os.fsencode(source.name).decode("utf-8", "replace"),
+            "source_sha256": checksum(source),
+            **facts,
+        }
         done = {key: _completed(source, CLASSES[key], part) for key, part in parts.items() if part.exists()}
     for key in reversed(list(done)):  # the generator last: where it is, everything is
         state, metadata = done[key]
         write_atomically(paths[key], serialised(state, metadata | facts))
+    if "D" not in done:
+        paths["D"].unlink(missing_ok=True)  # of the generator that was there before
     return [paths[key] for key in done]
 
 

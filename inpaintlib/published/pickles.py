@@ -56,7 +56,8 @@ def short(value: object) -> str:
     if isinstance(value, str):
         text = ascii(value[:60])  # names may hold anything
         return text if len(text) <= 80 else f"{text[:77]}..."
-    return f"a {type(value).__name__}"
+    kind = {"Stored": "tensor"}.get(type(value).__name__, type(value).__name__.lower())
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def read_pickle(stream: BinaryIO, names: Names, persistent: Callable[[object], Any] | None = None, *,
@@ -83,7 +84,8 @@ def read_pickle(stream: BinaryIO, names: Names, persistent: Callable[[object], A
                 raise InpaintError("is no binary pickle of protocol 2 to 5")
             machine.step(opcode.name, arg)
     except InpaintError as error:
-        raise InpaintError(f"byte {at}: the file {error}") from None
+        inner = str(error).startswith("byte ")  # of a file within the file
+        raise InpaintError(str(error) if inner else f"byte {at}: the file {error}") from None
     except DAMAGE as error:
         raise InpaintError(
             f"byte {at}: the file is cut off or damaged ({' '.join(str(error).split())[:120]})"
