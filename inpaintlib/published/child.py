@@ -38,8 +38,9 @@ def _limit(source: Path) -> None:
     for name, value in limits.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             hard = resource.getrlimit(getattr(resource, name))[1]
-            # A unit more until the hard limit, or the signal would not tell what was too much.
-            top = value + 1 if hard == resource.RLIM_INFINITY else min(value + 1, hard)
+            # A second more until the hard limit, or the signal would not tell what was too much.
+            top = value + (name == "RLIMIT_CPU")
+            top = top if hard == resource.RLIM_INFINITY else min(top, hard)
             resource.setrlimit(getattr(resource, name), (min(value, top), top))
 
 
