@@ -6,6 +6,10 @@ run alone, with the same shapes, layouts and types, in turns with the search, so
 drifts slows both. The FIR filters count as overhead, as everything else does.
 
 ``--steering`` times the same search with a classifier's and with CLIP's term added, in turns with the one without.
+
+``--generator random-1024`` times a generator of random weights in the configuration that StyleGAN2-ADA has for 1024 px
+(or another power of two), and ``--percept vgg-random`` LPIPS's VGG with random weights: the time of a step does not
+depend on the numbers. It runs where ``INPAINTLIB_DEVICE`` says.
 """
 
 from __future__ import annotations
@@ -21,17 +25,53 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .experiments import generated_faces
-from .features import load_percept
+from .features import Percept, from_lpips, load_percept
 from .invert import Search, invert
-from .losses import objective_from
-from .machine import hardware
+from .losses import Objective, Weighted, lpips_term, mse_term, objective_from
+from .machine import device, hardware, peak_gpu_memory_gb, peak_memory_gb
 from .masks import make_mask
+from .search import PRECISIONS
 from .stylegan2 import Generator
 from .weights import load_generator
 
-__all__ = ["convolutions", "main", "measure", "measure_steering"]
+__all__ = ["convolutions", "main", "measure", "measure_steering", "random_generator"]
 
 Call = Callable[[], object]
+
+
+def random_generator(resolution: int) -> Generator:
+    """Returns a frozen generator of random weights in the configuration that StyleGAN2-ADA has for a resolution.
+
+    Codes of 512 numbers, 8 layers of mapping, at most 512 channels, and twice as many from 512 px on as below.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        generator = Generator(img_resolution=resolution, channel_base=32768 if resolution >= 512 else 16384)
+    for block in generator.synthesis.blocks:
+        block.torgb.weight.data.mul_(0.2)  # else hardly a pixel lies within [-1, 1]
+    return generator.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _generator(name: str) -> Generator:
+    kind, _, resolution = name.partition("-")
+    random = kind == "random" and resolution.isdecimal()
+    return (random_generator(int(resolution)) if random else load_generator(name)).to(device())
+
+
+def _percept(name: str) -> Percept:
+    if name != "vgg-random":
+        return load_percept(name)
+    import lpips as package
+
+    with torch.random.fork_rng(devices=[]):
+        model = package.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
+    return from_lpips(name, model)
+
+
+def _wait() -> None:
+    """Waits until a GPU has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _once(x: Tensor, weight: Tensor, *, stride: int, transposed: bool, backward: bool) -> Call:
@@ -74,25 +114,29 @@ def convolutions(generator: Generator, backbone: torch.nn.Module, batch: int) ->
     return calls
 
 
-def measure(name: str = "faces64", *, batch: int = 8, steps: int = 20, rounds: int = 7) -> pd.DataFrame:
-    """Returns seconds a step of the search and of its convolutions alone, a row a round.
+def measure(name: str = "faces64", *, batch: int = 8, steps: int = 20, rounds: int = 7, percept: str = "percept-guide",
+            precision: str = "float32") -> pd.DataFrame:  # fmt: skip
+    """Returns seconds a step of the search and of its convolutions alone (in float32), a row a round.
 
     The search is MSE + LPIPS (fill+features) in W+, a quarter of the image hidden.
     """
-    generator = load_generator(name)
-    guide = load_percept("percept-guide")
+    generator = _generator(name)
+    guide = _percept(percept).like(torch.empty(0, device=device()))
     target = generated_faces(generator, batch, seed=0)
     mask = make_mask("center", generator.img_resolution, coverage=0.25, generator=torch.Generator().manual_seed(0))
-    objective = objective_from({"mse_weight": 1.0, "lpips_weight": 1.0})
+    objective = Objective({"mse": Weighted(1.0, mse_term()), "lpips": Weighted(1.0, lpips_term(guide))})
+    search = Search(steps=steps, precision=precision)
     calls = convolutions(generator, guide.taps, batch)
     rows = []
     for _ in range(rounds + 1):  # the first round warms up
         start = time.perf_counter()
-        invert(generator, target, mask, objective=objective, search=Search(steps=steps))
+        invert(generator, target, mask, objective=objective, search=search)
+        _wait()
         middle = time.perf_counter()
         for _ in range(steps):
             for call in calls:
                 call()
+        _wait()
         rows.append(((middle - start) / steps, (time.perf_counter() - middle) / steps))
     table = pd.DataFrame(rows[1:], columns=["search", "convolutions"])
     return table.assign(ratio=table["convolutions"] / table["search"], image_steps=batch / table["search"])
@@ -109,7 +153,7 @@ def measure_steering(name: str = "faces64", *, batch: int = 8, steps: int = 20, 
 
     Columns plain, classifier, clip (seconds), classifier_adds, clip_adds (shares of the plain step); a row a round.
     """
-    generator = load_generator(name)
+    generator = _generator(name)
     target = generated_faces(generator, batch, seed=0)
     mask = make_mask("center", generator.img_resolution, coverage=0.25, generator=torch.Generator().manual_seed(0))
     fidelity = {"mse_weight": 1.0, "lpips_weight": 1.0}
@@ -120,6 +164,7 @@ def measure_steering(name: str = "faces64", *, batch: int = 8, steps: int = 20, 
         for kind, objective in objectives.items():
             start = time.perf_counter()
             invert(generator, target, mask, objective=objective, search=Search(steps=steps))
+            _wait()
             row[kind] = (time.perf_counter() - start) / steps
         rows.append(row)
     table = pd.DataFrame(rows[1:])
@@ -128,7 +173,9 @@ def measure_steering(name: str = "faces64", *, batch: int = 8, steps: int = 20, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m inpaintlib.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--generator", default="faces64")
+    parser.add_argument("--generator", default="faces64", help="a name, a file, or random-RESOLUTION")
+    parser.add_argument("--percept", default="percept-guide", help="a name, or vgg-random")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
@@ -140,13 +187,15 @@ def main() -> None:
         print(table.to_string(float_format="%.4f"))
         print("median: " + ", ".join(f"{kind} adds {statistics.median(table[f'{kind}_adds']):.0%}" for kind in WISHES))
         return
-    table = measure(args.generator, batch=args.batch, steps=args.steps, rounds=args.rounds)
+    table = measure(args.generator, batch=args.batch, steps=args.steps, rounds=args.rounds, percept=args.percept,
+                    precision=args.precision)  # fmt: skip
     print(", ".join(f"{k} {v}" for k, v in hardware().items()))
     print(table.to_string(float_format="%.4f"))
     median = {c: statistics.median(table[c]) for c in table}
     print(
         f"median: {median['image_steps']:.1f} image-steps/s, {1000 * median['search']:.1f} ms a step, "
-        f"{median['ratio']:.0%} of the throughput of its convolutions alone"
+        f"{median['ratio']:.0%} of the throughput of its convolutions alone; peak memory "
+        f"{peak_memory_gb():.2f} GB, of the GPU {peak_gpu_memory_gb():.2f} GB"
     )
 
 

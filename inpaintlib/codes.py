@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .stylegan2 import Generator
 
-__all__ = ["mapped_codes", "mean_code"]
+__all__ = ["draw_classes", "mapped_codes", "mean_code"]
+
+
+def draw_classes(generator: Generator, streams: Sequence[torch.Generator]) -> Tensor | None:
+    """Returns a class for each item, one-hot (N, c_dim), uniform, item i's from ``streams[i]`` (on the CPU).
+
+    None for a network without classes; then nothing is drawn.
+    """
+    if not generator.c_dim:
+        return None
+    labels = torch.cat([torch.randint(generator.c_dim, (1,), generator=stream) for stream in streams])
+    return F.one_hot(labels, generator.c_dim).to(next(generator.parameters()))
 
 
 @torch.no_grad()
@@ -22,7 +36,7 @@ def mapped_codes(generator: Generator, *, samples: int = 10_000, seed: int = 0) 
     c = None
     if generator.c_dim:
         labels = torch.randint(generator.c_dim, (samples,), generator=rng)
-        c = torch.nn.functional.one_hot(labels, generator.c_dim).to(parameter)
+        c = F.one_hot(labels, generator.c_dim).to(parameter)
     return generator.mapping(z, c)
 
 

@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .alignment import Face, square_of
 from .checks import InpaintError, check_integer
+from .codes import draw_classes
 from .features import Percept
 from .grid import Method
-from .images import composite, crop, from_uint8, resize, to_uint8
+from .images import at_once, composite, crop, from_uint8, resize, to_uint8
 from .invert import Search, mean_code
 from .losses import objective_from
 from .metrics import REGIONS, Interval, mean_interval, paired_difference, regional
@@ -38,7 +40,9 @@ __all__ = [
     "lpips_methods",
     "lpips_name",
     "mse_name",
+    "random_classes",
     "random_codes",
+    "random_ws",
     "score",
     "verdict",
 ]
@@ -47,11 +51,21 @@ C1 = (
     "MSE alone is not sufficient, LPIPS helps greatly (tested: hole LPIPS falls by at least {great:.0%} of what MSE "
     "alone leaves)"
 )
+SCORED = 1024  # images of at most 64 px that are scored at once; of larger ones as many pixels
 # Separates the seeds of targets from those of searches. Below 2^32: torch's CPU generator drops higher bits.
 TARGETS = 2**31
+COLLINS = Face((203.0, 101.5), (247.0, 103.0), (224.0, 145.0))  # in the astronaut's picture of 512 x 512 pixels
 BASELINE = "mean code"  # the method that searches nothing
 # Metric -> heading of the tables for reading; the CSV files of the summary hold all metrics.
 READABLE = {"lpips": "LPIPS (judge)", "psnr": "PSNR in dB", "ssim": "SSIM"}
+
+
+def _random_inputs(generator: Generator, n: int, seed: int) -> tuple[Tensor, Tensor | None]:
+    """z and class (None without classes) of each item: its stream's draws, the class first."""
+    streams = [torch.Generator().manual_seed(TARGETS + seed + i) for i in range(n)]
+    c = draw_classes(generator, streams)
+    draws = [torch.randn(1, generator.z_dim, generator=stream) for stream in streams]
+    return torch.cat(draws).to(next(generator.parameters())), c
 
 
 def random_codes(generator: Generator, n: int, *, seed: int) -> Tensor:
@@ -59,40 +73,54 @@ def random_codes(generator: Generator, n: int, *, seed: int) -> Tensor:
 
     The stream is not that of a search's random start: with equal seeds it would start at the answer.
     """
-    streams = [torch.Generator().manual_seed(TARGETS + seed + i) for i in range(n)]
-    draws = [torch.randn(1, generator.z_dim, generator=stream) for stream in streams]
-    return torch.cat(draws).to(next(generator.parameters()))
+    return _random_inputs(generator, n, seed)[0]
+
+
+def random_classes(generator: Generator, n: int, *, seed: int) -> Tensor | None:
+    """Returns the classes that go with :func:`random_codes`, one-hot (n, c_dim), uniform; None without classes."""
+    return _random_inputs(generator, n, seed)[1]
+
+
+@torch.no_grad()
+def random_ws(generator: Generator, n: int, *, seed: int, truncation: float = 1.0) -> Tensor:
+    """Returns the mapped codes (n, num_ws, w_dim) of :func:`random_codes` and their classes."""
+    return generator.map(*_random_inputs(generator, n, seed), truncation=truncation)
 
 
 def generated_faces(generator: Generator, n: int, *, seed: int) -> Tensor:
-    """Returns images of ``n`` random codes, (n, 3, R, R), rounded to 8 bits as a file would hold them.
+    """Returns images of ``n`` random codes, (n, 3, R, R) on the CPU, rounded to 8 bits as a file would hold them.
 
-    Item i comes from its own generator, seeded ``seed + i``: it does not depend on ``n``.
+    Item i comes from its own generator, seeded ``seed + i``: it does not depend on ``n``. A class-conditional
+    network's classes are those of :func:`random_classes`.
     """
     check_integer("n", n, low=1)
+    ws = random_ws(generator, n, seed=seed)
     with torch.no_grad():
-        ws = generator.map(random_codes(generator, n, seed=seed))
-        images = torch.cat([generator.synthesis(part) for part in ws.split(64)])
+        images = torch.cat([generator.synthesis(part).cpu() for part in ws.split(at_once(generator.img_resolution))])
     return from_uint8(to_uint8(images)).to(images)
 
 
-def astronaut(size: int) -> Tensor:
+def astronaut(size: int, *, alignment: str = "celeba") -> Tensor:
     """Returns a real photograph, (1, 3, size, size): NASA's portrait of Eileen Collins (public domain).
 
-    It comes with scikit-image. The square is chosen so that the eyes lie where CelebA's aligned crop
-    has them (at 0.51 of the height, 0.22 of the width apart).
+    It comes with scikit-image. The upright square is chosen so that the face lies as the alignment has it (``none``:
+    as CelebA's, with the eyes at 0.51 of the height, 0.22 of the width apart).
     """
     import skimage.data
 
     photo = from_uint8(np.ascontiguousarray(skimage.data.astronaut())[None])
-    return resize(crop(photo, (0, 125, 200)), size)
+    if alignment != "ffhq":
+        return resize(crop(photo, (0, 125, 200)), size)
+    square = square_of(COLLINS, alignment)
+    side = round(square.side)
+    return resize(crop(photo, (round(square.cy - side / 2), round(square.cx - side / 2), side)), size)
 
 
 def at_mean_code(generator: Generator, n: int) -> Tensor:
-    """Returns the image of the mean code ``n`` times: what is shown if nothing is searched at all."""
+    """Returns the image of the mean code ``n`` times, on the CPU: what is shown if nothing is searched at all."""
     with torch.no_grad():
         image = generator.synthesis(mean_code(generator).expand(1, generator.num_ws, -1))
-    return image.repeat(n, 1, 1, 1)
+    return image.cpu().repeat(n, 1, 1, 1)
 
 
 def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: Percept) -> pd.DataFrame:
@@ -102,14 +130,20 @@ def score(images: Mapping[str, Tensor], target: Tensor, mask: Tensor, *, judge: 
         images: method -> its G(w), (N, 3, R, R). The composite is judged in hole, band and whole; in the
             known region, where the composite is the target itself, G(w) is.
     """
-    tables, mask = [], mask.to(target)
+    tables, mask, batch = [], mask.to(target).expand(len(target), -1, -1, -1), at_once(target.shape[-1], SCORED)
     for name, image in images.items():
-        pasted = regional(target, composite(target, image.clamp(-1, 1), mask), mask, judge=judge)
-        raw = regional(target, image, mask, judge=judge)
-        table = pd.concat([pasted[pasted.region != "known"], raw[raw.region == "known"]])
-        table.insert(0, "method", name)
-        tables.append(table.sort_values(["item", "region"]))
+        for start in range(0, len(target), batch):
+            part = slice(start, start + batch)
+            table = _scored(image[part].to(target), target[part], mask[part], judge)
+            table.insert(0, "method", name)
+            tables.append(table.assign(item=table["item"] + start).sort_values(["item", "region"]))
     return pd.concat(tables, ignore_index=True)
+
+
+def _scored(image: Tensor, target: Tensor, mask: Tensor, judge: Percept) -> pd.DataFrame:
+    pasted = regional(target, composite(target, image.clamp(-1, 1), mask), mask, judge=judge)
+    raw = regional(target, image, mask, judge=judge)
+    return pd.concat([pasted[pasted.region != "known"], raw[raw.region == "known"]])
 
 
 def intervals(scores: pd.DataFrame, by: Sequence[str] = ("method", "region"),

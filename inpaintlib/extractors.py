@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .checks import InpaintError, check_choice, check_finite, check_integer, check_type
 from .features import Percept, load_percept
-from .images import resize
+from .images import at_once, resize
 
 __all__ = ["Features", "features", "of_percept"]
 
@@ -35,7 +35,7 @@ class Features:
         name: where it came from; stands wherever its numbers stand.
         network: from images (N, 3, H, W) in [-1, 1] on ``device`` to (N, D).
         device: where the network is.
-        batch: number of images at a time.
+        batch: number of images of at most 64 px at a time, of larger ones as many pixels.
     """
 
     name: str
@@ -51,12 +51,17 @@ class Features:
             raise InpaintError(f"images must have shape (N, 3, H, W); got {tuple(images.shape)}")
         check_finite("images", images)
         check_integer("batch", self.batch, low=1)
-        parts = [self.network(part.to(self.device, torch.float32).clamp(-1, 1)) for part in images.split(self.batch)]
+        parts = images.split(at_once(images.shape[-1], self.batch))
+        parts = [self.network(part.to(self.device, torch.float32).clamp(-1, 1)) for part in parts]
         return torch.cat(parts).double().cpu().numpy()
 
 
-def of_percept(percept: Percept, *, device: torch.device | str = "cpu", batch: int = 100) -> Features:
-    """Returns the pooled deepest layer of a :class:`~inpaintlib.features.Percept` as features."""
+def of_percept(percept: Percept, *, device: torch.device | str | None = None, batch: int = 100) -> Features:
+    """Returns the pooled deepest layer of a :class:`~inpaintlib.features.Percept` as features.
+
+    ``device`` None is where the network is.
+    """
+    device = percept.device if device is None else device
     return Features(percept.name, percept.like(torch.empty(0, device=device)).pooled, device, batch)
 
 

@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from .checks import InpaintError, check_choice
 from .weights import build, like
+from .zoo import ZOO, absent, hub_file
 
 __all__ = ["Percept", "PlainBackbone", "ResidualBackbone", "lpips", "load_percept"]
 
@@ -87,10 +88,28 @@ class ResidualBackbone(nn.Module):
 
 
 SHIPPED = {"percept-guide": PlainBackbone, "percept-judge": ResidualBackbone}
+MOST_PX = 256  # the largest side that a network is shown; Karras et al. 2020's projector does so too
+
+
+class Shrunk(nn.Module):
+    """A network that sees images of at most :data:`MOST_PX` a side; larger ones are averaged over squares of pixels."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Returns the network's maps of ``x``, (N, 3, H, W) in [-1, 1]."""
+        k = -(-max(x.shape[2:]) // MOST_PX)
+        # Squares that reach beyond the border are averaged over what is there.
+        return self.body(x if k == 1 else F.avg_pool2d(x, k, ceil_mode=True, count_include_pad=False))
 
 
 class Percept:
     """A frozen feature network with LPIPS's layer weights.
+
+    It sees large images at 256 px at most (:class:`Shrunk`): the networks know no larger ones, and at 1024 px their
+    features would take most of a search's memory.
 
     Attributes:
         name: where it came from; stands wherever its numbers stand.
@@ -99,7 +118,13 @@ class Percept:
     """
 
     def __init__(self, name: str, taps: nn.Module, *, layer_weights: Sequence[Tensor] | None = None):
-        self.name, self.taps, self.layer_weights = name, taps, layer_weights
+        self.name, self.layer_weights = name, layer_weights
+        self.taps = taps if isinstance(taps, Shrunk) else Shrunk(taps)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.taps.parameters(), torch.empty(0)).device
 
     def like(self, x: Tensor) -> Percept:
         """Returns the network on ``x``'s device and of its float type: itself if it is there already."""
@@ -116,6 +141,7 @@ class Percept:
     def distances(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
         """Returns d_l, one (N, 1, H_l, W_l) a layer, of two lists of taps."""
         weights = self.layer_weights or [None] * len(a)
+        a, b = ([f.to(torch.promote_types(f.dtype, torch.float32)) for f in taps] for taps in (a, b))  # after autocast
         return [_Distance.apply(f, g, v) for f, g, v in zip(a, b, weights, strict=True)]
 
 
@@ -193,15 +219,17 @@ def lpips(percept: Percept, a: Tensor, b: Tensor, weight: Tensor | None = None) 
 
     Args:
         percept: the network.
-        a, b: (N, 3, H, W) in [-1, 1].
+        a, b: (N, 3, H, W) in [-1, 1]; they may be elsewhere than the network.
         weight: (N or 1, 1, H, W) >= 0, which pixels count; each layer's distances are averaged with the
             area-downsampled weight. None = all alike.
 
     Returns:
-        (N,), at least 0.
+        (N,), at least 0, on ``a``'s device.
     """
-    maps = percept.distances(percept.taps(a), percept.taps(b))
-    return weighted_sum(maps, None if weight is None else layer_masks(weight, [d.shape[2:] for d in maps]))
+    there = percept.device
+    maps = percept.distances(percept.taps(a.to(there)), percept.taps(b.to(there)))
+    weights = None if weight is None else layer_masks(weight.to(there), [d.shape[2:] for d in maps])
+    return weighted_sum(maps, weights).to(a.device)
 
 
 def load_percept(name: str, *, device: torch.device | str = "cpu") -> Percept:
@@ -222,20 +250,16 @@ def load_percept(name: str, *, device: torch.device | str = "cpu") -> Percept:
 
 
 def _lpips_package(name: str):
+    file = hub_file(ZOO[name])
+    if not file.is_file():  # the package would fetch it unasked
+        raise InpaintError(absent(name, ZOO[name], file.parent))
     import lpips as package  # imports torchvision: seconds, so only on request
 
-    net = name.removeprefix("lpips-")
-    try:
-        # The constructors draw from the global generator, and name torchvision's argument as it was once called.
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The parameter 'pretrained' is deprecated")
-            warnings.filterwarnings("ignore", message="Arguments other than a weight enum")
-            return package.LPIPS(net=net, verbose=False)
-    except OSError as error:  # URLError among them
-        raise InpaintError(
-            f"{name} needs torchvision's {net} weights in torch's cache ({torch.hub.get_dir()}/checkpoints) or a"
-            f" network to fetch them; found neither ({error})"
-        ) from error
+    # The constructors draw from the global generator, and name torchvision's argument as it was once called.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The parameter 'pretrained' is deprecated")
+        warnings.filterwarnings("ignore", message="Arguments other than a weight enum")
+        return package.LPIPS(net=name.removeprefix("lpips-"), verbose=False)
 
 
 class _PackageTaps(nn.Module):

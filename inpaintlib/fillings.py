@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .checks import InpaintError, check_integer
-from .experiments import random_codes
+from .experiments import random_ws
 from .grid import Method, Progress, compare
 from .losses import Objective, masked_mse
 from .masks import shifted
@@ -155,7 +155,7 @@ def baselines(generator: Generator, target: Tensor, mask: Tensor, found: Mapping
     n = faces * samples
     noise = fresh_noise(generator, n, seed)
     codes = found[MASK].code[:, 0].repeat_interleave(samples, dim=0)
-    others = generator.map(random_codes(generator, n, seed=seed + faces))
+    others = random_ws(generator, n, seed=seed + faces).to(codes)
     image = target.repeat_interleave(samples, dim=0)
     pictures = {KEPT: (render(generator, codes, noise), codes), FACES: (render(generator, others, "const"), others)}
     return {name: _folded(*pair, image, mask.to(target), faces) for name, pair in pictures.items()}

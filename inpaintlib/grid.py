@@ -11,7 +11,7 @@ All methods of a comparison see the same targets, masks and seeds, so that score
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from .checks import InpaintError, check_integer, check_mask
 from .images import composite
 from .invert import Inversion, Search, invert, replay
 from .losses import TERMS, Objective
+from .record import Sight, Watch
 from .store import Store, digest
 from .stylegan2 import Generator
 from .weights import checksums
@@ -62,10 +63,14 @@ class Chunk(NamedTuple):
 
 
 def invert_all(generator: Generator, image: Tensor, mask: Tensor, method: Method, *, seeds: Sequence[int],
-               batch_size: int, store: Store | None = None, progress: Progress | None = None) -> Inversion:  # fmt: skip
-    """Returns the :class:`Inversion` of all items under one method; see :func:`run_all`."""
-    return compare(generator, image, mask, {"": method}, seeds=seeds, batch_size=batch_size, store=store,
-                   progress=progress)[""]  # fmt: skip
+               batch_size: int, store: Store | None = None, progress: Progress | None = None,
+               watch: Watch | None = None) -> Inversion:  # fmt: skip
+    """Returns the :class:`Inversion` of all items under one method; see :func:`run_all`.
+
+    Where ``watch`` ends the search, items whose chunk had not begun are left out.
+    """
+    task = Task(image, mask, method, seeds)
+    return run_all(generator, {"": task}, batch_size=batch_size, store=store, progress=progress, watch=watch)[""]
 
 
 def compare(generator: Generator, image: Tensor, mask: Tensor, methods: Mapping[str, Method], *, seeds: Sequence[int],
@@ -79,14 +84,15 @@ def compare(generator: Generator, image: Tensor, mask: Tensor, methods: Mapping[
 
 
 def run_all(generator: Generator, tasks: Mapping[str, Task], *, batch_size: int, store: Store | None = None,
-            progress: Progress | None = None) -> dict[str, Inversion]:  # fmt: skip
-    """Returns task -> :class:`Inversion`.
+            progress: Progress | None = None, watch: Watch | None = None) -> dict[str, Inversion]:  # fmt: skip
+    """Returns task -> :class:`Inversion`, its tensors on the CPU, wherever the generator is.
 
     Args:
         batch_size: jobs in a chunk.
         store: where finished chunks are and go to; None = nowhere. A method whose objective was made by hand, has a
             term of the user's own, or reads weights of another package is never stored: nothing tells when it changes.
         progress: what is told how far the whole grid is.
+        watch: called after each step of a chunk; True ends the chunk, which is not stored, and its task.
 
     Raises:
         InpaintError: for a task without items, another number of seeds or masks than items, a grid over the store's
@@ -106,14 +112,24 @@ def run_all(generator: Generator, tasks: Mapping[str, Task], *, batch_size: int,
     every = [chunk for chunks in grid.values() for chunk in chunks]
     if store is not None:
         store.reserve([(chunk.key, _passes(chunk)) for chunk in every])
-    run = _Run(generator, store, progress, every)
-    return {name: _joined([run(chunk) for chunk in chunks]) for name, chunks in grid.items()}
+    run = _Run(generator, store, progress, every, watch)
+    return {name: _joined(_until_stopped(map(run, chunks))) for name, chunks in grid.items()}
+
+
+def _until_stopped(records: Iterable[Inversion]) -> list[Inversion]:
+    """The records up to the first that was stopped."""
+    out = []
+    for record in records:
+        out.append(record)
+        if record.stopped == "stopped":
+            break
+    return out
 
 
 def _chunk(task: Task, start: int, size: int, store: Store | None, facts: _Facts | None) -> Chunk:
     last = len(task.image) - 1
     items = [min(i, last) for i in range(start, start + size)]
-    image, mask = task.image[items], task.mask.expand(len(task.image), -1, -1, -1)[items]
+    image, mask = task.image[items].cpu(), task.mask.expand(len(task.image), -1, -1, -1)[items].cpu()
     seeds = [int(task.seeds[i]) for i in items]
     key = None
     if store is not None and _storable(task.method.objective) and facts.known(task.method.objective):
@@ -153,8 +169,9 @@ class _Facts:
 class _Run:
     """Runs chunks or loads them, and tells how far the grid is."""
 
-    def __init__(self, generator: Generator, store: Store | None, progress: Progress | None, chunks: list[Chunk]):
-        self.generator, self.store, self.progress = generator, store, progress
+    def __init__(self, generator: Generator, store: Store | None, progress: Progress | None, chunks: list[Chunk],
+                 watch: Watch | None):  # fmt: skip
+        self.generator, self.store, self.progress, self.watch = generator, store, progress, watch
         self.stored = {c.key for c in chunks if c.key is not None and store.holds(c.key)}
         waiting = [c for c in chunks if c.key not in self.stored]
         self.jobs, self.finished = sum(c.size for c in chunks), sum(c.size for c in chunks if c.key in self.stored)
@@ -168,7 +185,7 @@ class _Run:
         record = self._load(chunk) if chunk.key in self.stored else None
         if record is None:
             record = self._search(chunk)
-            if chunk.key is not None:
+            if chunk.key is not None and record.stopped != "stopped":
                 self.store.save(chunk.key, *_packed(record))
                 self.stored.add(chunk.key)
         return _cut(record, chunk.size)
@@ -176,7 +193,7 @@ class _Run:
     def _pace(self, chunk: Chunk) -> float:
         """Seconds that a pass of this chunk takes, from two of them."""
         start = time.perf_counter()
-        probe = Search(space=chunk.method.search.space, steps=1)
+        probe = Search(space=chunk.method.search.space, steps=1, precision=chunk.method.search.precision)
         record = invert(self.generator, chunk.image, chunk.mask, objective=chunk.method.objective, search=probe,
                         seeds=chunk.seeds)  # fmt: skip
         if record.stopped == "interrupted":
@@ -196,8 +213,11 @@ class _Run:
                 text = f"{self.finished} of {self.jobs} jobs"
                 self.progress(self.done + share, self.passes, loss, text)
 
+        def show(sight: Sight) -> bool:
+            return self.watch(_seen(sight, chunk.size))
+
         record = invert(self.generator, chunk.image, chunk.mask, objective=method.objective, search=method.search,
-                        seeds=chunk.seeds, progress=tell)  # fmt: skip
+                        seeds=chunk.seeds, progress=tell, watch=None if self.watch is None else show)  # fmt: skip
         if record.stopped == "interrupted":
             raise KeyboardInterrupt
         if record.stopped == "diverged":
@@ -207,7 +227,7 @@ class _Run:
             )
         self.done += _passes(chunk)
         self.finished += chunk.size
-        return record
+        return _on_cpu(record)
 
 
 def _passes(chunk: Chunk) -> int:
@@ -227,18 +247,23 @@ def _packed(record: Inversion) -> tuple[dict[str, Tensor], dict[str, object]]:
 
 
 def _unpacked(tensors: Mapping[str, Tensor], facts: Mapping, chunk: Chunk, generator: Generator) -> Inversion:
-    like = next(generator.parameters())
     history = pd.DataFrame(tensors["history"].numpy(), columns=facts["columns"]).astype({"item": int, "step": int})
-    w, loss = tensors["w"].to(like.device), tensors["loss"].to(like.device)
-    z = tensors["z"].to(like.device) if "z" in tensors else None
-    noise = facts["noise"]
+    w, loss, z, noise = tensors["w"], tensors["loss"], tensors.get("z"), facts["noise"]
     if not isinstance(noise, str):
-        noise = [tensors[f"noise {i}"].to(like.device) for i in range(noise)]
-    image, mask = chunk.image.to(like), chunk.mask.to(like)
+        noise = [tensors[f"noise {i}"] for i in range(noise)]
+    image, mask = chunk.image.to(w), chunk.mask.to(w)
     record = Inversion(w, z, noise, image, image, history, loss, chunk.seeds, chunk.method.search, facts["stopped"],
                        generator)  # fmt: skip
     x_hat = replay(record)
     return replace(record, image=x_hat, composite=composite(image, x_hat, mask))
+
+
+def _on_cpu(record: Inversion) -> Inversion:
+    """The record with its tensors on the CPU, where it is stored, judged and drawn."""
+    noise = record.noise if isinstance(record.noise, str) else [maps.cpu() for maps in record.noise]
+    z = None if record.z is None else record.z.cpu()
+    moved = {name: getattr(record, name).cpu() for name in ("w", "image", "composite", "loss")}
+    return replace(record, z=z, noise=noise, **moved)
 
 
 def _cut(record: Inversion, size: int) -> Inversion:
@@ -253,6 +278,12 @@ def _cut(record: Inversion, size: int) -> Inversion:
                    seeds=record.seeds[:size])  # fmt: skip
 
 
+def _seen(sight: Sight, size: int) -> Sight:
+    """The first ``size`` items."""
+    losses = {name: values[:size] for name, values in sight.losses.items()}
+    return sight._replace(seeds=sight.seeds[:size], image=sight.image[:size], losses=losses)
+
+
 def _joined(parts: list[Inversion]) -> Inversion:
     if len(parts) == 1:
         return parts[0]
@@ -262,7 +293,8 @@ def _joined(parts: list[Inversion]) -> Inversion:
     if not isinstance(noise, str):
         noise = [torch.cat(maps) for maps in zip(*(p.noise for p in parts), strict=True)]
     history = pd.concat([p.history.assign(item=p.history["item"] + s) for p, s in zip(parts, starts, strict=False)])
-    stopped = "flat" if all(p.stopped == "flat" for p in parts) else "finished"
+    ends = [p.stopped for p in parts]
+    stopped = ends[-1] if len(set(ends)) == 1 or ends[-1] == "stopped" else "finished"
     return replace(
         first, stopped=stopped, w=cat("w"), z=None if first.z is None else cat("z"), noise=noise, image=cat("image"),
         composite=cat("composite"), history=history.reset_index(drop=True), loss=cat("loss"),

@@ -14,8 +14,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-__all__ = ["MAKERS", "arrival"]
+from .alignment import LANDMARKS
 
+__all__ = ["MAKERS", "PARTS", "arrival"]
+
+PARTS = ("mouth", "eyes", "nose", "hair")
 # Middle (fraction of the height), relative width and height of a part of a face in CelebA's aligned square.
 _PARTS = {"mouth": (0.755, 0.24, 0.13), "eyes": (0.51, 0.36, 0.12), "nose": (0.605, 0.14, 0.14)}
 # A stroke is a walk of SEGMENTS straight pieces; lengths and brush widths are fractions of the image's side.
@@ -67,10 +70,28 @@ def _scatter(size: int, coverage: float, generator: torch.Generator) -> Tensor:
     return hole.view(size, size)
 
 
-def _part(size: int, coverage: float, generator: torch.Generator, *, part: str) -> Tensor:
-    """Hides the pixels that are nearest to a part of a face, in the order of their distance."""
+def _in_celeba(size: int, alignment: str) -> tuple[Tensor, Tensor]:
+    """y (size, 1) and x (1, size) of the pixels' middles, where a face aligned so has them in CelebA's square.
+
+    The eyes' height and distance and the mouth's height agree. Without an alignment it is CelebA's itself.
+    """
     grid = (torch.arange(size) + 0.5) / size
     y, x = grid[:, None], grid[None, :]
+    if alignment in ("celeba", "none"):
+        return y, x
+    (eyes, mouth, apart), (to_eyes, to_mouth, to_apart) = (_frame(a) for a in (alignment, "celeba"))
+    return to_eyes + (y - eyes) * (to_mouth - to_eyes) / (mouth - eyes), 0.5 + (x - 0.5) * to_apart / apart
+
+
+def _frame(alignment: str) -> tuple[float, float, float]:
+    """Height of the eyes, height of the mouth, and the eyes' distance."""
+    at = LANDMARKS[alignment]
+    return at["left_eye"][1], at["mouth"][1], at["right_eye"][0] - at["left_eye"][0]
+
+
+def _part(size: int, coverage: float, generator: torch.Generator, *, part: str, alignment: str = "celeba") -> Tensor:
+    """Hides the pixels that are nearest to a part of a face, in the order of their distance."""
+    y, x = _in_celeba(size, alignment)
     if part == "hair":
         # Distance to the outline of the face, an ellipse; nothing inside of it, nothing below the mouth.
         reach = ((x - 0.5) / 0.29).square() + ((y - 0.6) / 0.37).square()
@@ -150,8 +171,5 @@ MAKERS: dict[str, Callable[[int, float, torch.Generator], Tensor]] = {
     "strokes-medium": partial(_strokes, width=MEDIUM),
     "strokes-thick": partial(_strokes, width=THICK),
     "scatter": _scatter,
-    "mouth": partial(_part, part="mouth"),
-    "eyes": partial(_part, part="eyes"),
-    "nose": partial(_part, part="nose"),
-    "hair": partial(_part, part="hair"),
+    **{part: partial(_part, part=part) for part in PARTS},
 }

@@ -11,6 +11,7 @@ colour are brought to 8-bit RGB as Pillow does it; colour profiles are not appli
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import warnings
@@ -26,8 +27,9 @@ from torch import Tensor
 from .checks import InpaintError, check_finite, check_integer, check_mask
 from .files import write_atomically
 
-__all__ = ["MAX_PIXELS", "check_png", "composite", "crop", "decode", "from_levels", "from_uint8", "paste_back",
-           "read_image", "resize", "sheet", "square_box", "to_uint8", "write_image", "write_png"]  # fmt: skip
+__all__ = ["MAX_PIXELS", "at_once", "check_png", "composite", "crop", "decode", "from_levels", "from_uint8",
+           "paste_back", "read_image", "resampled", "resize", "sheet", "square_box", "to_uint8", "write_image",
+           "write_png"]  # fmt: skip
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
@@ -201,7 +203,26 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     height, width = (size, size) if isinstance(size, int) else size
     check_integer("height", height, low=1)
     check_integer("width", width, low=1)
+    if image.device.type == "cuda" and image.requires_grad:
+        return resampled(image, (height, width)).clamp(-1.0, 1.0)
     return F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
+
+
+def resampled(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns what ``resize`` does before it clamps, as two matrix products, equal up to rounding.
+
+    On a GPU the gradient of interpolation has no deterministic kernel; products have.
+    """
+    rows, columns = (_resampler(*pair).to(image) for pair in zip(image.shape[2:], size, strict=True))
+    with torch.autocast(image.device.type, enabled=False):
+        return rows @ image @ columns.t()
+
+
+@functools.lru_cache(maxsize=16)
+def _resampler(before: int, after: int) -> Tensor:
+    """The matrix (after, before) of bicubic, antialiased interpolation along one axis: what becomes of unit vectors."""
+    units = torch.eye(before, dtype=torch.float64)[None, None]
+    return F.interpolate(units, (after, before), mode="bicubic", antialias=True)[0, 0]
 
 
 def square_box(height: int, width: int) -> Box:
@@ -268,6 +289,18 @@ def paste_back(photo: Tensor, mask: Tensor, patch: Tensor, box: Box) -> Tensor:
     canvas = photo.clone()
     canvas[..., top : top + side, left : left + side] = resize(patch, side).to(photo.dtype)
     return composite(photo, canvas, mask)
+
+
+def at_once(size: int, most: int = 64) -> int:
+    """Returns how many images of ``size`` px a side go through a network together, so that memory is bounded.
+
+    ``most`` up to 64 px, then as many as have the same number of pixels, at least 1.
+
+    Example:
+        >>> at_once(32), at_once(256), at_once(1024)
+        (64, 4, 1)
+    """
+    return max(most * 64**2 // max(size, 64) ** 2, 1)
 
 
 def sheet(images: Tensor, columns: int) -> Tensor:

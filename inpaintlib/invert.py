@@ -24,7 +24,7 @@ from .checks import InpaintError, check_image, check_integer, check_mask, check_
 from .codes import mean_code
 from .losses import Objective, objective_from
 from .problem import Problem
-from .record import Inversion, Progress, replay
+from .record import Inversion, Progress, Watch, replay
 from .search import SPACES, STARTS, Search
 from .stylegan2 import Generator
 
@@ -51,7 +51,7 @@ def product(images: Tensor, masks: Tensor, seeds: Sequence[int]) -> tuple[Tensor
 
 def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Objective | None = None,
            search: Search | None = None, seeds: Sequence[int] | int = 0, c: Tensor | None = None,
-           progress: Progress | None = None) -> Inversion:  # fmt: skip
+           progress: Progress | None = None, watch: Watch | None = None) -> Inversion:  # fmt: skip
     """Returns, for every item, the code whose image agrees best with the known pixels.
 
     .. math:: w^* = \\arg\\min_w \\sum_j \\lambda_j L_j(G(w), x, M)
@@ -67,8 +67,9 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
         search: None = the defaults of :class:`Search`.
         seeds: one for each item, or the first item's (the others follow by 1).
         c: (N, c_dim) one-hot where a class-conditional generator maps a z (space ``z``, or a start other than
-            ``w_avg``); None else.
+            ``w_avg``); None = each item's class is drawn first, from the item's own generator. None elsewhere.
         progress: called after each step.
+        watch: called after each step with what was seen; it may end the search.
 
     Returns:
         The record; on KeyboardInterrupt the best so far, with ``stopped == "interrupted"``.
@@ -106,7 +107,7 @@ def invert(generator: Generator, image: Tensor, mask: Tensor, *, objective: Obje
             "the optimiser 'lbfgs' needs an objective without random views; set views to 0 or take 'adam'"
         )
     problem = Problem(generator, bound, search, seeds, c)
-    stopped = problem.run(progress)
+    stopped = problem.run(progress, watch)
     return problem.record(image, mask, stopped)
 
 
@@ -122,9 +123,10 @@ def _seeds(seeds: Sequence[int] | int, n: int) -> list[int]:
 
 
 def _classes(c: Tensor | None, generator: Generator, search: Search, n: int) -> Tensor | None:
-    mapped = generator.c_dim > 0 and (search.space == "z" or search.start != "w_avg")
-    expected, got = (n, generator.c_dim) if mapped else None, None if c is None else tuple(c.shape)
-    if got != expected:
+    if c is None:
+        return None
+    mapped, expected = generator.c_dim > 0 and search.maps_z, (n, generator.c_dim)
+    if not mapped or tuple(c.shape) != expected:
         rule = f"have shape {expected}, one-hot" if mapped else "be None where no class is mapped"
-        raise InpaintError(f"c must {rule}; got {got}")
-    return None if c is None else c.to(next(generator.parameters()))
+        raise InpaintError(f"c must {rule}; got {tuple(c.shape)}")
+    return c.to(next(generator.parameters()))

@@ -58,6 +58,7 @@ class Judges(NamedTuple):
     clip: Clip
     percept: Percept
     discriminator: Discriminator
+    classes: Tensor | None = None  # of the targets, one-hot, which a discriminator with classes must be told
 
 
 JUDGES = ("attributes-judge", "clip-judge", "percept-judge")
@@ -73,21 +74,23 @@ def check_apart(objectives: Sequence[Objective], judges: Sequence[str]) -> None:
                 raise InpaintError(f"nothing may be judged by what it optimised; {name} steers and {other} judges")
 
 
-def load_judges(objectives: Sequence[Objective], discriminator: str) -> Judges:
-    """Returns the shipped judges and a discriminator.
+def load_judges(objectives: Sequence[Objective], discriminator: str, *, classes: Tensor | None = None,
+                device: torch.device | str = "cpu") -> Judges:  # fmt: skip
+    """Returns the shipped judges and a discriminator; ``classes``: of the targets, see :class:`Judges`.
 
     Raises InpaintError if an objective reads one of them.
     """
     check_apart(objectives, (*JUDGES, discriminator))
-    return Judges(load_classifier(JUDGES[0]), load_clip(JUDGES[1]), load_percept(JUDGES[2]),
-                  load_discriminator(discriminator))  # fmt: skip
+    return Judges(load_classifier(JUDGES[0], device=device), load_clip(JUDGES[1], device=device),
+                  load_percept(JUDGES[2], device=device), load_discriminator(discriminator, device=device),
+                  classes)  # fmt: skip
 
 
 @torch.no_grad()
 def _evidence(network: AttributeNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and evidence, both (N, A)."""
-    logits = network(images.cpu().clamp(-1, 1))
-    return torch.sigmoid(logits), network.evidence(logits)
+    """Probabilities and evidence, both (N, A), on the CPU."""
+    logits = network(images.to(network.prior.device).clamp(-1, 1))
+    return torch.sigmoid(logits).cpu(), network.evidence(logits).cpu()
 
 
 def _fulfilled(network: AttributeNetwork, evidence: Tensor, wishes: Sequence[Wish]) -> np.ndarray:
@@ -109,11 +112,11 @@ def clip_margin(clip: Clip, images: Tensor, wishes: Sequence[Wish]) -> np.ndarra
 
     The smallest over the wishes, in cosine; above 0 the model sees them all fulfilled.
     """
-    pictures = clip.embed_images(images.cpu().clamp(-1, 1))
+    pictures = clip.embed_images(images.to(clip.mean.device).clamp(-1, 1))
     margins = []
     for w in wishes:
         margins.append((pictures @ clip.contrast(*opposites(w.attribute))) * (1.0 if w.wanted else -1.0))
-    return torch.stack(margins).amin(dim=0).numpy()
+    return torch.stack(margins).amin(dim=0).cpu().numpy()
 
 
 def judge(records: Mapping[str, Inversion], jobs: Mapping[str, Job], target: Tensor, masks: Mapping[str, Tensor],
@@ -160,7 +163,7 @@ def _looks(record: Inversion, job: Job, target: Tensor, masks: Mapping[str, Tens
     probability, evidence = _evidence(judges.attributes, record.composite)
     with torch.no_grad():
         known = masked_mse(record.image.cpu().clamp(-1, 1), target.cpu(), masks[job.part])
-    realism = discriminator_logits(judges.discriminator, record.composite.cpu().clamp(-1, 1))
+    realism = discriminator_logits(judges.discriminator, record.composite.clamp(-1, 1), judges.classes)
     return {"probability": probability, "evidence": evidence, "known_mse": known.double().numpy(),
             "realism": realism.double().numpy()}  # fmt: skip
 

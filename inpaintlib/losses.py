@@ -131,10 +131,11 @@ def lpips_term(percept: Percept, mode: str = "fill+features") -> Term:
     return bind
 
 
-def _check_part(name: str, part: object, n: int) -> None:
+def _checked_part(name: str, part: object, n: int) -> Tensor:
     check_type(f"the value of term {name!r}", part, Tensor)
     if part.shape != (n,):
         raise InpaintError(f"term {name!r} must return one value per image, ({n},); got shape {tuple(part.shape)}")
+    return part
 
 
 class Objective:
@@ -206,8 +207,7 @@ class BoundObjective:
                 continue
             on_views = generators is not None and isinstance(term, OnViews)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not on_views):
-                parts[name] = term(x_hat, ws)
-            _check_part(name, parts[name], len(x_hat))
+                parts[name] = _checked_part(name, term(x_hat, ws), len(x_hat)).to(x_hat.dtype)
             if on_views:
                 extra = extra + weighted.weight * (term.descended(x_hat, ws, generators) - parts[name])
         active = [name for name, (w, _) in self.terms.items() if steering or not w.rests]

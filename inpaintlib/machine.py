@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -12,10 +13,28 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["hardware", "packages", "peak_memory_gb", "short_hardware", "versions"]
+from .checks import InpaintError
+
+__all__ = ["device", "hardware", "peak_gpu_memory_gb", "packages", "peak_memory_gb", "short_hardware", "versions"]
 
 PACKAGES = ("torchvision", "numpy", "scipy", "pandas", "matplotlib", "lpips", "timm", "open_clip_torch", "scikit-learn",
-            "torchmetrics", "papermill")  # fmt: skip
+            "torchmetrics", "papermill", "opencv-python-headless")  # fmt: skip
+
+
+def device() -> str:
+    """Returns where a run computes: ``INPAINTLIB_DEVICE`` (cpu, cuda or cuda:N), else cuda if there is a GPU, else cpu.
+
+    Raises InpaintError for another name, or a GPU that this machine lacks.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = os.environ.get("INPAINTLIB_DEVICE") or ("cuda" if gpus else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InpaintError(f"INPAINTLIB_DEVICE must be cpu, cuda or cuda:N; got {name!r}")
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= gpus:
+        raise InpaintError(
+            f"INPAINTLIB_DEVICE must be a device of this machine; {name!r} is none, torch sees {gpus} GPUs"
+        )
+    return name
 
 
 def packages() -> dict[str, str]:
@@ -57,6 +76,11 @@ def peak_memory_gb() -> float:
     """Returns the largest resident memory of this process so far, in GB (2^30 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # macOS counts bytes, Linux KiB
+
+
+def peak_gpu_memory_gb() -> float:
+    """Returns the most memory that tensors of this process took on a GPU so far, in GB (2^30 bytes)."""
+    return max((torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())), default=0) / 2**30
 
 
 def _processor() -> str:

@@ -14,9 +14,9 @@ mouth, eyes, nose, hair             that part of a face, see below              
 ==================================  ==========================================  =======================
 
 The first three rows keep to 0.5 / size unless that would leave nothing known or nothing missing. At least
-one pixel of a mask is known and at least one is missing. The parts of a face lie where CelebA's aligned square
-has them: mouth, eyes and nose are rounded boxes around them, hair is a band around the face above the chin; each
-grows from its middle until the coverage is reached. Source: this project.
+one pixel of a mask is known and at least one is missing. The parts of a face lie where pictures of an alignment
+(:mod:`inpaintlib.alignment`) have them: mouth, eyes and nose are rounded boxes around them, hair is a band around the
+face above the chin; each grows from its middle until the coverage is reached. Source: this project.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .alignment import ALIGNMENTS
 from .checks import InpaintError, check_choice, check_integer, check_mask, check_number
-from .holes import MAKERS
+from .holes import MAKERS, PARTS
 from .images import decode, write_png
 
 __all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "resize_mask", "shifted", "write_mask"]
@@ -37,7 +38,8 @@ __all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "res
 FAMILIES: tuple[str, ...] = tuple(MAKERS)
 
 
-def make_mask(family: str, size: int, *, coverage: float, generator: torch.Generator) -> Tensor:
+def make_mask(family: str, size: int, *, coverage: float, generator: torch.Generator,
+              alignment: str = "celeba") -> Tensor:  # fmt: skip
     """Returns a square mask of one family, float32 (1, 1, size, size), 1 = hole.
 
     Args:
@@ -46,22 +48,26 @@ def make_mask(family: str, size: int, *, coverage: float, generator: torch.Gener
         coverage: fraction of the pixels to hide, strictly between 0 and 1; the module's text states how
             closely each family keeps it.
         generator: on the CPU; the source of every draw (sides, center and the parts of a face draw nothing).
+        alignment: how faces lie in the pictures, a generator's ``alignment``; only the parts of a face depend on it.
+            ``none`` is taken for ``celeba``.
 
     Raises:
-        InpaintError: if the family is unknown, or size, coverage or generator is not as above.
+        InpaintError: if the family or alignment is unknown, or size, coverage or generator is not as above.
 
     Example:
         >>> make_mask("left", 4, coverage=0.5, generator=torch.Generator())[0, 0, 0].tolist()
         [1.0, 1.0, 0.0, 0.0]
     """
     check_choice("family", family, FAMILIES)
+    check_choice("alignment", alignment, ALIGNMENTS)
     check_integer("size", size, low=2)
     check_number("coverage", coverage)
     if not 0.0 < coverage < 1.0:
         raise InpaintError(f"coverage must lie between 0 and 1, both excluded; got {coverage}")
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise InpaintError(f"generator must be a torch.Generator on the CPU; got {generator!r}")
-    return MAKERS[family](size, coverage, generator).float()[None, None]
+    layout = {"alignment": alignment} if family in PARTS else {}
+    return MAKERS[family](size, coverage, generator, **layout).float()[None, None]
 
 
 def read_mask(

@@ -139,8 +139,8 @@ def regional(target: Tensor, image: Tensor, mask: Tensor, *, judge: Percept) -> 
     if image.shape != target.shape:
         raise InpaintError(f"image must fit the target's {tuple(target.shape)}; got {tuple(image.shape)}")
     check_finite("image", image)
-    target, image = target.clamp(-1, 1), image.to(target).clamp(-1, 1)
-    mask = mask.to(target).expand(len(target), -1, -1, -1)
+    target = target.to(judge.device).clamp(-1, 1)
+    image, mask = image.to(target).clamp(-1, 1), mask.to(target).expand(len(target), -1, -1, -1)
     tables = []
     judge = judge.like(target)
     with torch.no_grad():

@@ -22,15 +22,16 @@ from .strict import (
     Params,
     Positive,
     Resamples,
+    Searches,
     Share,
     Targets,
     Weight,
     load,
 )
-from .wishparams import Classifier, Clip, Inpaint
+from .wishparams import Classifier, Clip, Inpaint, OwnPhoto
 
 __all__ = ["MODELS", "Classifier", "Clip", "Generator", "Inpaint", "Inversion", "MaskRobustness", "MseLpips",
-           "NaiveMse", "Params", "Regularisers", "Stochasticity", "Summary", "load",
+           "NaiveMse", "OwnPhoto", "Params", "Regularisers", "Stochasticity", "Summary", "load",
            "model_for"]  # fmt: skip
 
 
@@ -68,12 +69,11 @@ class MseLpips(Targets):
     great: Share  # what counts as "greatly": the least fraction by which hole LPIPS must fall
 
 
-class MaskRobustness(Inversion):
+class MaskRobustness(Searches):
     """Parameters of ``mask_robustness.ipynb``."""
 
     notebook = "mask_robustness"
 
-    image_steps: Count  # budget: most generator passes of one image, see store.Store
     faces: Annotated[int, Field(ge=2)]  # generated targets
     batch_size: Count
     lpips_weight: Positive
@@ -198,6 +198,7 @@ MODELS: dict[str, type[Params]] = {
         Stochasticity,
         Regularisers,
         Summary,
+        OwnPhoto,
         Inpaint,
     )
 }

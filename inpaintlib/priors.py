@@ -93,4 +93,5 @@ def prior_term(generator: Generator, form: str = "l2", *, network: str = "") -> 
 
 def _squared(v: Tensor, metric: Tensor) -> Tensor:
     """v^T A v over the last dimension."""
-    return ((v @ metric) * v).sum(dim=-1)
+    with torch.autocast(v.device.type, enabled=False):  # codes are float32 in every search
+        return ((v @ metric) * v).sum(dim=-1)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .checks import InpaintError, check_integer
-from .experiments import random_codes
+from .experiments import random_classes, random_ws
 from .features import Percept, lpips
+from .images import at_once
 from .metrics import mean_interval
 from .stylegan2 import Discriminator, Generator
 
@@ -26,17 +27,15 @@ __all__ = [
     "truncation_table",
 ]
 
-BATCH = 64
-
 
 @torch.no_grad()
 def _images(generator: Generator, ws: Tensor, noise: str | list[Tensor] = "const") -> Tensor:
-    """Returns the images of codes (n, num_ws, w_dim) and noise maps, (n, 1, H, W) a layer, some at a time."""
-    parts = []
-    for start in range(0, len(ws), BATCH):
-        part = slice(start, start + BATCH)
+    """Returns the images of codes (n, num_ws, w_dim) and noise maps, (n, 1, H, W) a layer, on the CPU."""
+    parts, batch = [], at_once(generator.img_resolution)
+    for start in range(0, len(ws), batch):
+        part = slice(start, start + batch)
         maps = noise if isinstance(noise, str) else [m[part] for m in noise]
-        parts.append(generator.synthesis(ws[part], maps))
+        parts.append(generator.synthesis(ws[part], maps).cpu())
     return torch.cat(parts)
 
 
@@ -45,19 +44,14 @@ def fresh_noise(generator: Generator, n: int, seed: int) -> list[Tensor]:
     return generator.synthesis.random_noise([torch.Generator().manual_seed(seed + i) for i in range(n)])
 
 
-def _ws(generator: Generator, n: int, seed: int, truncation: float = 1.0) -> Tensor:
-    with torch.no_grad():
-        return generator.map(random_codes(generator, n, seed=seed), truncation=truncation)
-
-
 def samples(generator: Generator, n: int, *, seed: int) -> Tensor:
     """Returns images of n random codes, (n, 3, R, R), not clamped."""
-    return _images(generator, _ws(generator, n, seed))
+    return _images(generator, random_ws(generator, n, seed=seed))
 
 
 def truncated(generator: Generator, truncations: Sequence[float], *, n: int, seed: int) -> Tensor:
     """Returns n rows of one code's images under each truncation, (n * len(truncations), 3, R, R)."""
-    columns = [_images(generator, _ws(generator, n, seed, psi)) for psi in truncations]
+    columns = [_images(generator, random_ws(generator, n, seed=seed, truncation=psi)) for psi in truncations]
     return torch.stack(columns, dim=1).flatten(0, 1)
 
 
@@ -67,13 +61,13 @@ def truncation_table(generator: Generator, discriminator: Discriminator, judge: 
 
     Diversity is the judge's LPIPS between samples 2i and 2i + 1 (independent pairs, so that the bootstrap
     over them is valid); realism is the discriminator's logit of each sample by itself, in a batch of one
-    group, so that samples do not influence each other.
+    group, so that samples do not influence each other. A discriminator with classes is told the samples' own.
     """
     check_integer("n", n, low=2)
-    rows = []
+    rows, classes = [], random_classes(generator, n, seed=seed)
     for psi in truncations:
         images = samples_at(generator, n, seed=seed, truncation=psi)
-        values = {"diversity": _pair_distances(judge, images), "realism": logits(discriminator, images)}
+        values = {"diversity": _pair_distances(judge, images), "realism": logits(discriminator, images, classes)}
         for metric, value in values.items():
             interval = mean_interval(value.double().numpy(), resamples=resamples)
             rows.append((f"{psi:g}", metric, len(value), *interval))
@@ -82,19 +76,36 @@ def truncation_table(generator: Generator, discriminator: Discriminator, judge: 
 
 def samples_at(generator: Generator, n: int, *, seed: int, truncation: float) -> Tensor:
     """Returns images of n random codes under a truncation, clamped to [-1, 1]."""
-    return _images(generator, _ws(generator, n, seed, truncation)).clamp(-1, 1)
+    return _images(generator, random_ws(generator, n, seed=seed, truncation=truncation)).clamp(-1, 1)
 
 
 @torch.no_grad()
 def _pair_distances(judge: Percept, images: Tensor) -> Tensor:
-    pairs = images[: len(images) // 2 * 2]
-    return torch.cat([lpips(judge, part[::2], part[1::2]) for part in pairs.split(BATCH)]).cpu()
+    pairs, batch = images[: len(images) // 2 * 2], max(at_once(images.shape[-1]), 2)
+    return torch.cat([lpips(judge, part[::2], part[1::2]) for part in pairs.split(batch)])
 
 
 @torch.no_grad()
-def logits(discriminator: Discriminator, images: Tensor) -> Tensor:
-    """Returns the discriminator's logit of each image by itself, (N,), on the CPU."""
-    return torch.cat([discriminator(part, alone=True)[:, 0] for part in images.split(BATCH)]).cpu()
+def logits(discriminator: Discriminator, images: Tensor, classes: Tensor | None = None) -> Tensor:
+    """Returns the discriminator's logit of each image by itself, (N,), on the CPU.
+
+    Args:
+        images: (N, 3, R, R).
+        classes: (N, c_dim) one-hot, for a discriminator with classes; one without takes no notice of them.
+
+    Raises:
+        InpaintError: if the discriminator has classes and they are not given, or other ones.
+    """
+    if discriminator.c_dim and (classes is None or tuple(classes.shape) != (len(images), discriminator.c_dim)):
+        got = None if classes is None else tuple(classes.shape)
+        raise InpaintError(
+            f"a discriminator of {discriminator.c_dim} classes must be told each image's, one-hot "
+            f"({len(images)}, {discriminator.c_dim}); got {got}"
+        )
+    like, batch = next(discriminator.parameters()), at_once(images.shape[-1])
+    told = [None] * len(images) if not discriminator.c_dim else classes.to(like).split(batch)
+    parts = zip(images.split(batch), told, strict=False)
+    return torch.cat([discriminator(x.to(like), c, alone=True)[:, 0] for x, c in parts]).cpu()
 
 
 def mixing(generator: Generator, n: int, *, cut: int, seed: int) -> Tensor:
@@ -106,7 +117,7 @@ def mixing(generator: Generator, n: int, *, cut: int, seed: int) -> Tensor:
     """
     if not 0 < cut < generator.num_ws:
         raise InpaintError(f"cut must be between 1 and {generator.num_ws - 1}; got {cut}")
-    ws = _ws(generator, 2 * n, seed)
+    ws = random_ws(generator, 2 * n, seed=seed)
     rows, columns = ws[:n], ws[n:]
     mixed = torch.cat([rows[:, None, :cut].expand(-1, n, -1, -1), columns[None, :, cut:].expand(n, -1, -1, -1)], dim=2)
     row_faces, column_faces = _images(generator, rows), _images(generator, columns)
@@ -118,7 +129,7 @@ def mixing(generator: Generator, n: int, *, cut: int, seed: int) -> Tensor:
 
 def noise_variants(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
     """Returns title -> images (n, 3, R, R) of the same codes with stored, no, and two fresh noises."""
-    ws = _ws(generator, n, seed)
+    ws = random_ws(generator, n, seed=seed)
     noises = {"stored noise": "const", "no noise": "none"}
     noises |= {f"fresh noise {k}": fresh_noise(generator, n, seed + 10_000 * k) for k in (1, 2)}
     return {title: _images(generator, ws, noise) for title, noise in noises.items()}
@@ -126,7 +137,7 @@ def noise_variants(generator: Generator, *, n: int, seed: int) -> dict[str, Tens
 
 def deviation_maps(generator: Generator, *, n: int, seed: int) -> dict[str, Tensor]:
     """Returns per-pixel standard deviations (R, R), averaged over channels: over noise, and over codes."""
-    ws = _ws(generator, n, seed)
+    ws = random_ws(generator, n, seed=seed)
     over_noise = _images(generator, ws[:1].expand(n, -1, -1), fresh_noise(generator, n, seed))
     over_codes = _images(generator, ws)
     return {"over noise, one code": over_noise.std(dim=0).mean(dim=0),

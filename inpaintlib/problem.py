@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from .checks import InpaintError
-from .codes import mean_code
+from .codes import draw_classes, mean_code
 from .images import composite
 from .losses import BoundObjective
 from .noise import noise_penalty, standardise
 from .optimisers import Adam, Lbfgs
-from .record import Inversion, Progress, render
+from .record import Inversion, Progress, Sight, Watch, render
 from .search import Search
 from .stylegan2 import Generator
 
@@ -31,14 +31,17 @@ class Problem:
 
     Args:
         objective: of the N targets and masks.
-        seeds: N of them; item i draws from a generator of its own, in this order: start, noise, views.
-        c: (N, c_dim) or None.
+        seeds: N of them; item i draws from a generator of its own, in this order: class, start, noise, views. A class
+            is drawn where the network maps one, and then also if ``c`` is given, so that the other draws are the same.
+        c: (N, c_dim), None = the drawn classes.
     """
 
     def __init__(self, generator: Generator, objective: BoundObjective, search: Search, seeds: list[int],
                  c: Tensor | None):  # fmt: skip
-        self.generator, self.objective, self.search, self.seeds, self.c = generator, objective, search, seeds, c
+        self.generator, self.objective, self.search, self.seeds = generator, objective, search, seeds
         self.rngs = [torch.Generator().manual_seed(s) for s in seeds]
+        drawn = draw_classes(generator, self.rngs) if search.maps_z else None
+        self.c = drawn if c is None else c
         self.candidates = [self._start() for _ in range(search.candidates)]
         self.code = (self.candidates[0].clone() if self.candidates else self._start()).requires_grad_()
         self.noise: str | list[Tensor] = search.noise
@@ -51,7 +54,7 @@ class Problem:
         lbfgs = search.optimiser == "lbfgs"
         self.optimiser = Lbfgs(self.code, search.learning_rate) if lbfgs else Adam(self.variables, search)
         self.rows: list[Tensor] = []
-        self.names: list[str] = []
+        self.columns: list[str] = []  # of the rows
         self.steering = search.fit_steps == 0
         self.anchor: Tensor | None = None  # the codes that the first phase found
         self.anew = False  # a phase has begun that no evaluation has seen
@@ -83,7 +86,7 @@ class Problem:
     def _start(self) -> Tensor:
         """A start of every item in the search's space."""
         g, n, search = self.generator, len(self.rngs), self.search
-        if search.space == "z" or search.start != "w_avg":
+        if search.maps_z:
             z = torch.cat([torch.randn(1, g.z_dim, generator=rng) for rng in self.rngs]).to(next(g.parameters()))
             if search.space == "z":
                 return z
@@ -106,9 +109,10 @@ class Problem:
         """
         ws = self.codes(self.code)
         plan = self.generator.synthesis.plan(self.variables[1:]) if self.plan is None else self.plan
-        image = self.generator.synthesis.render(ws, plan)
         rngs = self.rngs if descending else None
-        descended, loss, parts = self.objective.descent(image, ws, rngs, steering=self.steering)
+        with torch.autocast(ws.device.type, torch.bfloat16, enabled=self.search.precision == "autocast"):
+            image = self.generator.synthesis.render(ws, plan).to(ws.dtype)
+            descended, loss, parts = self.objective.descent(image, ws, rngs, steering=self.steering)
         extra = self._extra(ws, loss, parts)
         descended, loss = descended + extra, loss + extra
         with torch.no_grad():
@@ -121,7 +125,7 @@ class Problem:
             self.best = [torch.where(_wide(better, best), now, best) for now, best in pairs]
             if self.search.patience is not None and descending:
                 self._count(loss)
-            self.names = list(parts)
+            self.columns, self.shown = ["objective", *parts, "best"], image.detach()
             self.rows.append(torch.stack([loss.detach(), *(p.detach() for p in parts.values()), self.best_loss]))
         return descended, loss
 
@@ -174,7 +178,11 @@ class Problem:
             self._begin_steering()
         return self._update()
 
-    def run(self, progress: Progress | None) -> str:
+    def _sight(self, step: int) -> Sight:
+        losses = dict(zip(self.columns, self.rows[-1], strict=True))
+        return Sight(step, self.search.steps, self.seeds, self.shown, losses)
+
+    def run(self, progress: Progress | None, watch: Watch | None = None) -> str:
         """Steps until done; returns how it ended."""
         steps = self.search.steps
         try:
@@ -182,6 +190,8 @@ class Problem:
                 loss = self._step(step)
                 if progress is not None:
                     progress(step + 1, steps, loss.detach())
+                if watch is not None and watch(self._sight(step + 1)):
+                    return "stopped"
                 # Reading the device back is the price of patience; without it the loop never waits.
                 # The first phase always runs to its end, or the second would begin earlier alone than in a batch.
                 if self.search.patience is not None and self.steering and not bool(self._active().any()):
@@ -217,8 +227,7 @@ class Problem:
     def _history(self) -> pd.DataFrame:
         values = torch.stack(self.rows).double().cpu()  # (steps, columns, N)
         steps, _, n = values.shape
-        columns = ["objective", *self.names, "best"]
-        table = pd.DataFrame(values.permute(2, 0, 1).reshape(n * steps, -1).numpy(), columns=columns)
+        table = pd.DataFrame(values.permute(2, 0, 1).reshape(n * steps, -1).numpy(), columns=self.columns)
         table.insert(0, "step", list(range(steps)) * n)
         table.insert(0, "item", [i for i in range(n) for _ in range(steps)])
         return table

@@ -83,9 +83,15 @@ class Job(NamedTuple):
     method: Method
 
 
-def part_masks(coverages: Mapping[str, float], size: int) -> dict[str, Tensor]:
-    """Returns part -> mask (1, 1, size, size); ``coverages``: part -> hidden fraction."""
-    return {p: make_mask(p, size, coverage=c, generator=torch.Generator()) for p, c in coverages.items()}
+def part_masks(coverages: Mapping[str, float], size: int, *, alignment: str = "celeba") -> dict[str, Tensor]:
+    """Returns part -> mask (1, 1, size, size).
+
+    Args:
+        coverages: part -> hidden fraction.
+        alignment: the generator's, see :func:`~inpaintlib.masks.make_mask`.
+    """
+    stream = torch.Generator()  # nothing is drawn
+    return {p: make_mask(p, size, coverage=c, generator=stream, alignment=alignment) for p, c in coverages.items()}
 
 
 def without(part: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -12,10 +13,24 @@ from torch import Tensor
 from .search import Search
 from .stylegan2 import Generator
 
-__all__ = ["Inversion", "Progress", "render", "replay"]
+__all__ = ["Inversion", "Progress", "Sight", "Watch", "render", "replay"]
 
 #: Called after a step with (step, steps, objective of each item (N,)).
 Progress = Callable[[int, int, Tensor], None]
+
+
+class Sight(NamedTuple):
+    """What a search of N items saw at a step; the picture was rendered for the step anyway."""
+
+    step: int  # 1, 2, ..
+    steps: int
+    seeds: list[int]
+    image: Tensor  # (N, 3, R, R), G(w), not clamped
+    losses: dict[str, Tensor]  # objective, one a term, best; (N,) each, see Inversion.history
+
+
+#: Called after a step; True ends the search there, with the best so far.
+Watch = Callable[[Sight], bool]
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,8 @@ class Inversion:
         seeds: each item's seed.
         search: the settings.
         stopped: ``"finished"``, ``"flat"`` (all items ran out of patience), ``"diverged"`` (some item's objective
-            ended as NaN or infinity; its best code is from before) or ``"interrupted"``.
+            ended as NaN or infinity; its best code is from before), ``"stopped"`` (as ``watch`` asked) or
+            ``"interrupted"``.
         generator: the network, for :func:`replay`.
     """
 
@@ -54,14 +70,19 @@ class Inversion:
 
 
 def replay(record: Inversion) -> Tensor:
-    """Returns ``record.image`` again, bit for bit, from its code and noise."""
+    """Returns ``record.image`` again, bit for bit, from its code and noise; on the code's device."""
     return render(record.generator, record.w, record.noise)
 
 
 @torch.no_grad()
 def render(generator: Generator, w: Tensor, noise: str | list[Tensor]) -> Tensor:
-    """Returns G(w), (N, 3, R, R), of codes (N, num_ws, w_dim) and a noise choice or maps (N, 1, H, W)."""
+    """Returns G(w), (N, 3, R, R), of codes (N, num_ws, w_dim) and a noise choice or maps (N, 1, H, W).
+
+    It is computed where the generator is, and returned where the codes are.
+    """
     # One at a time: an item's image, to the last bit, must not depend on the batch that it stands in,
     # so that records can be joined, cut and sorted.
     maps = [noise if isinstance(noise, str) else [m[i : i + 1] for m in noise] for i in range(len(w))]
-    return torch.cat([generator.synthesis(w[i : i + 1], maps[i]) for i in range(len(w))])
+    there = next(generator.parameters()).device
+    maps = [m if isinstance(m, str) else [x.to(there) for x in m] for m in maps]
+    return torch.cat([generator.synthesis(w[i : i + 1].to(there), maps[i]).to(w.device) for i in range(len(w))])

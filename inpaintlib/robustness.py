@@ -20,7 +20,7 @@ from .data import data_folder, load_celeba
 from .experiments import BASELINE
 from .features import Percept, lpips
 from .grid import Method, Progress, invert_all
-from .images import composite, from_levels
+from .images import at_once, composite, from_levels
 from .invert import product
 from .masks import coverage, make_mask
 from .metrics import mean_interval, psnr, seam, ssim
@@ -42,7 +42,6 @@ METRICS = ("lpips", "psnr", "ssim", "agreement", "seam")
 SEARCH = "search"
 # Hidden fraction at which a part of the face is no more than that part, for reading the map of difficulty.
 PART_AREAS = {"mouth": 0.05, "eyes": 0.05, "nose": 0.04, "hair": 0.2}
-BATCH = 64  # images scored at once
 
 
 class Frozen(NamedTuple):
@@ -84,18 +83,21 @@ def mask_sha256(mask: Tensor) -> str:
     return hashlib.sha256(mask[0, 0].to(torch.uint8).cpu().numpy().tobytes()).hexdigest()
 
 
-def one_mask(family: str, coverage: float, size: int, *, seed: int) -> Tensor:
+def one_mask(family: str, coverage: float, size: int, *, seed: int, alignment: str = "celeba") -> Tensor:
     """Returns the study's mask of a family and coverage, (1, 1, size, size): drawn from a seed of its own."""
-    return make_mask(family, size, coverage=coverage, generator=torch.Generator().manual_seed(seed))
+    stream = torch.Generator().manual_seed(seed)
+    return make_mask(family, size, coverage=coverage, generator=stream, alignment=alignment)
 
 
-def freeze(families: Sequence[str], coverages: Sequence[float], size: int, *, part_limit: float, seed: int) -> Frozen:
+def freeze(families: Sequence[str], coverages: Sequence[float], size: int, *, part_limit: float, seed: int,
+           alignment: str = "celeba") -> Frozen:  # fmt: skip
     """Returns one mask for each family and coverage, in that order.
 
     All draw from the same seed, so that strokes and scattered pixels of a small mask stay hidden in a larger one.
 
     Args:
         part_limit: largest coverage of a part of the face; beyond, it hides much else.
+        alignment: the generator's; the parts of the face lie where it has them.
 
     Raises:
         InpaintError: for an unknown family, a coverage outside of (0, 1), or no mask at all.
@@ -106,7 +108,7 @@ def freeze(families: Sequence[str], coverages: Sequence[float], size: int, *, pa
         group = next(name for name, members in GROUPS.items() if family in members)
         for asked in coverages:
             if group != "face part" or asked <= part_limit:
-                mask = one_mask(family, asked, size, seed=seed)
+                mask = one_mask(family, asked, size, seed=seed, alignment=alignment)
                 rows.append((len(rows), family, group, asked, float(coverage(mask)), seed, mask_sha256(mask)))
                 masks.append(mask)
     if not masks:
@@ -148,8 +150,9 @@ def hole_scores(target: Tensor, filled: Tensor, mask: Tensor, *, judge: Percept,
         mask: (N, 1, H, W), 1 = hole.
         judge, attributes: networks that no objective used.
     """
-    tables = []
-    for x, y, m in zip(target.split(BATCH), filled.clamp(-1, 1).split(BATCH), mask.split(BATCH), strict=True):
+    tables, batch = [], at_once(target.shape[-1])
+    for part in zip(target.split(batch), filled.clamp(-1, 1).split(batch), mask.split(batch), strict=True):
+        x, y, m = (t.to(judge.device) for t in part)
         found = {"lpips": lpips(judge.like(x), y, x, m), "psnr": psnr(y, x, m), "ssim": ssim(y, x, m)}
         if attributes is not None:
             found |= {"agreement": agreement(attributes, y, x), "seam": seam(y, m) / seam(x, m)}
@@ -174,11 +177,16 @@ def scores(filled: Filled, mean: Tensor, *, judge: Percept, attributes: Attribut
     return pd.concat(tables, ignore_index=True)
 
 
-def photographs(n: int, size: int) -> Tensor | None:
-    """Returns the first ``n`` held-out CelebA faces, (n, 3, size, size), squared as for the generator's training.
+def photographs(n: int, size: int, *, alignment: str = "celeba") -> Tensor | None:
+    """Returns the first ``n`` held-out CelebA faces, (n, 3, size, size), squared as CelebA's alignment says.
 
-    None if ``n`` is 0 or ``INPAINTLIB_DATA`` is not set. Raises InpaintError if the folder holds too few.
+    None if ``n`` is 0 or ``INPAINTLIB_DATA`` is not set. Raises InpaintError if the folder holds too few, or the
+    generator's faces are aligned otherwise.
     """
+    if n and alignment == "ffhq":
+        raise InpaintError(
+            f"photos must be 0 for a generator of FFHQ's alignment, CelebA's faces lie otherwise; got {n}"
+        )
     folder = data_folder() if n else None
     if folder is None:
         return None
@@ -218,17 +226,18 @@ def difficulty(filled: Filled, *, least: int) -> tuple[Tensor, Tensor]:
     return torch.where(count >= least, ratio / count, torch.nan), count
 
 
-def part_difficulty(difficulties: Tensor, *, resamples: int) -> pd.DataFrame:
+def part_difficulty(difficulties: Tensor, *, resamples: int, alignment: str = "celeba") -> pd.DataFrame:
     """Returns the mean difficulty in each part of the face and in the rest, with 95 % intervals over faces.
 
     Args:
         difficulties: (F, R, R) of :func:`difficulty`; blank pixels do not count.
+        alignment: the generator's.
 
     Returns:
         Columns part, pixels, mean, low, high; a part without a pixel is left out.
     """
     size = difficulties.shape[-1]
-    parts = {part: make_mask(part, size, coverage=area, generator=torch.Generator())[0, 0] > 0
+    parts = {part: one_mask(part, area, size, seed=0, alignment=alignment)[0, 0] > 0
              for part, area in PART_AREAS.items()}  # fmt: skip
     parts["rest"] = ~torch.stack(list(parts.values())).any(dim=0)
     seen, rows = difficulties[0].isfinite(), []

@@ -26,7 +26,7 @@ __all__ = ["Features", "agreement", "agreement_chance", "features", "frechet", "
 
 
 def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, seed: int = 0,
-        device: torch.device | str = "cpu", batch: int = 100) -> Interval:  # fmt: skip
+        device: torch.device | str | None = None, batch: int = 100) -> Interval:  # fmt: skip
     """Returns the :func:`kernel_distance` between two sets of images in a judge's features.
 
     KID with ``percept-judge``'s features in place of Inception's: numbers compare only with each other.
@@ -34,6 +34,7 @@ def kid(images: Tensor, reference: Tensor, *, judge: Percept | None = None, seed
     Args:
         images, reference: (N, 3, H, W) and (M, 3, H, W) in [-1, 1]; at least 2 of each.
         judge: None = the shipped ``percept-judge``.
+        device: None = where the judge is.
 
     Raises:
         InpaintError: for fewer images.
@@ -111,7 +112,8 @@ def _scores(fake: np.ndarray, real: np.ndarray, paired: np.ndarray | None, *, di
 @torch.no_grad()
 def _has(judge: AttributeNetwork, images: Tensor) -> Tensor:
     """Which attributes each image has in the judge's eyes, bool (N, A)."""
-    return judge.evidence(judge(images.cpu().clamp(-1, 1))) > 0
+    here = next(judge.parameters()).device
+    return (judge.evidence(judge(images.to(here).clamp(-1, 1))) > 0).cpu()
 
 
 def agreement(judge: AttributeNetwork, images: Tensor, target: Tensor) -> Tensor:

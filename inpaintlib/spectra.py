@@ -20,6 +20,7 @@ from torch.func import jvp, vmap
 
 from .checks import InpaintError, check_integer, check_number
 from .codes import mapped_codes
+from .images import at_once
 from .spread import hole_pixels
 from .stylegan2 import Generator
 
@@ -51,7 +52,7 @@ def prior_root(generator: Generator) -> Tensor:
     return ((vectors * values.clamp_min(0.0).sqrt()) @ vectors.t()).to(codes)
 
 
-def jacobian(generator: Generator, w: Tensor, directions: Tensor, *, chunk: int = 32) -> Tensor:
+def jacobian(generator: Generator, w: Tensor, directions: Tensor, *, chunk: int | None = None) -> Tensor:
     """Returns the derivatives of the image's values along steps of the code, (3 R R, k): J times ``directions``.
 
     Computed exactly, by automatic differentiation in forward mode, with the stored noise.
@@ -59,11 +60,12 @@ def jacobian(generator: Generator, w: Tensor, directions: Tensor, *, chunk: int 
     Args:
         w: (w_dim,), one code for all layers.
         directions: (w_dim, k), a step a column; the identity gives J itself.
-        chunk: directions taken at once; memory grows with it.
+        chunk: directions taken at once; memory grows with it. None = 32 up to 64 px, then fewer.
 
     Raises:
         InpaintError: for other shapes.
     """
+    chunk = at_once(generator.img_resolution, 32) if chunk is None else chunk
     check_integer("chunk", chunk, low=1)
     dim = generator.synthesis.w_dim
     if tuple(w.shape) != (dim,) or directions.ndim != 2 or len(directions) != dim:
@@ -109,7 +111,7 @@ def spectra(generator: Generator, codes: Tensor, sigma: Tensor, masks: Mapping[f
     """
     root, tables, maps = prior_root(generator), [], []
     for face, (w, noise) in enumerate(zip(codes, sigma.tolist(), strict=True)):
-        whitened = jacobian(generator, w, root)
+        whitened = jacobian(generator, w.to(root), root)
         for hidden, hole in masks.items():
             # The squares' eigenvalues: a hundred times faster than a decomposition of all pixels' rows.
             seen = _rows(whitened, 1 - hole).double()
@@ -118,11 +120,11 @@ def spectra(generator: Generator, codes: Tensor, sigma: Tensor, masks: Mapping[f
                                         "value": values.cpu().numpy(), "sigma": noise}))  # fmt: skip
         known = _rows(whitened, 1 - mask)
         sds = (whitened.double().norm(dim=1), posterior_sd(known, whitened, noise))
-        maps.append([sd.view(3, *mask.shape[2:]).square().mean(dim=0).sqrt() for sd in sds])
+        maps.append([sd.view(3, *mask.shape[2:]).square().mean(dim=0).sqrt().cpu() for sd in sds])
     prior, posterior = (torch.stack(side) for side in zip(*maps, strict=True))
     return Spectra(pd.concat(tables, ignore_index=True), prior, posterior)
 
 
 def _rows(whitened: Tensor, region: Tensor) -> Tensor:
     """The rows of the values in a region."""
-    return hole_pixels(whitened.t().unflatten(1, (3, *region.shape[2:])), region).t()
+    return hole_pixels(whitened.t().unflatten(1, (3, *region.shape[2:])), region.to(whitened)).t()

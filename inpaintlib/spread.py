@@ -98,6 +98,7 @@ def pairwise(images: Tensor, mask: Tensor, judge: Percept) -> np.ndarray:
         raise InpaintError(f"images must have shape (S >= 2, 3, H, W); got {tuple(images.shape)}")
     check_finite("images", images)
     check_mask("mask", mask, like=images[:1])
+    images = images.to(judge.device)
     taps = judge.like(images).taps(images.clamp(-1, 1))
     first, second = (list(side) for side in zip(*combinations(range(len(images)), 2), strict=True))
     maps = judge.distances([f[first] for f in taps], [f[second] for f in taps])

@@ -110,7 +110,13 @@ def clip_term(clip: Clip, prompt: str, *, form: str = "cosine", reads: str = "co
 
     def bind(target: Tensor) -> Callable[[Tensor], Tensor]:
         net, goal = like(clip, target), towards.to(target)
-        return lambda x: -net.embed_images(x) @ goal
+
+        def value(x: Tensor) -> Tensor:
+            seen = net.embed_images(x).to(goal)
+            with torch.autocast(x.device.type, enabled=False):  # cosines differ by less than bfloat16 tells apart
+                return -seen @ goal
+
+        return value
 
     return _steering(bind, reads, views, "clip", clip.source)
 

@@ -21,8 +21,9 @@ from .features import LPIPS_NETWORKS
 from .invert import SPACES, Search
 from .losses import LPIPS_MODES, Objective, objective_from
 from .masks import FAMILIES
+from .search import PRECISIONS
 
-__all__ = ["Inversion", "Params", "Targets", "load"]
+__all__ = ["Inversion", "Params", "Searches", "Targets", "load"]
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**62)]
@@ -95,10 +96,16 @@ class Inversion(Params):
         return Search(**{key: value for key, value in self if key in known} | change)
 
 
-class Targets(Inversion):
-    """What the notebooks share that inpaint a set of test images."""
+class Searches(Inversion):
+    """What the notebooks share that search for many images."""
 
     image_steps: Count  # budget: most generator passes of one image, see store.Store
+    precision: Literal[PRECISIONS]  # of the networks while they search, see search.Search
+
+
+class Targets(Searches):
+    """What the notebooks share that inpaint a set of test images."""
+
     faces: Annotated[int, Field(ge=2)]  # generated targets; one has no interval
     batch_size: Count
     mask_family: MaskFamily

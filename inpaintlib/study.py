@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,7 +31,7 @@ from IPython.display import HTML, Image, Markdown, display
 
 from .checks import InpaintError, check_choice, check_integer, check_number
 from .files import remove_orphans, write_atomically
-from .machine import hardware, peak_memory_gb, versions
+from .machine import device, hardware, peak_gpu_memory_gb, peak_memory_gb, versions
 from .pages import table_html
 from .params import Params
 from .store import Store, surroundings
@@ -73,13 +74,21 @@ def begin(p: Params) -> Study:
     """Returns the study of a notebook with parameters ``p``; makes torch deterministic in this process.
 
     Results depend on the number of threads in their last bits, so it is fixed: 1, or ``INPAINTLIB_THREADS``. On a
-    processor notebooks that run side by side use the cores better than threads do.
+    processor notebooks that run side by side use the cores better than threads do. On a GPU convolutions do not round
+    to TF32, and what has no deterministic kernel (the gradient of random views is all of ours) runs in another one.
+
+    Raises InpaintError for a wrong ``INPAINTLIB_THREADS`` or ``INPAINTLIB_DEVICE``.
     """
+    run = Study(p.notebook, p.model_dump())
     torch.set_num_threads(_threads())
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.use_deterministic_algorithms(True)
+    on_gpu = run.device != "cpu"
+    torch.use_deterministic_algorithms(True, warn_only=on_gpu)
+    if on_gpu:
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")  # said above
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
-    return Study(p.notebook, p.model_dump())
+    return run
 
 
 def _threads() -> int:
@@ -133,6 +142,7 @@ class Study:
         self.notebook, self.settings = notebook, dict(settings)
         self.root = project_root()
         self.folder = self.root / "reports" / self.settings["profile"]
+        self.device = device()  # where its networks are and search; what they return is on the CPU
         self.seconds: dict[str, float] = {}
         self._start = time.perf_counter()
 
@@ -227,12 +237,13 @@ class Study:
         timing = {**self.seconds, "whole notebook": time.perf_counter() - self._start}
         rows = [(name, seconds, "s") for name, seconds in timing.items()]
         rows.append(("peak memory", peak_memory_gb(), "GB"))
+        rows += [("peak memory of the GPU", peak_gpu_memory_gb(), "GB")] if self.device != "cpu" else []
         self.save_table(pd.DataFrame(rows, columns=["what", "value", "unit"]), "timing")
         parts = {
             "parameter": self.settings,
             "weights": weights,
             "version": versions(self.root),
-            "hardware": hardware(),
+            "hardware": {**hardware(), "device": self.device},
         }
         table = [(part, name, str(value)) for part, items in parts.items() for name, value in items.items()]
         return self.save_table(pd.DataFrame(table, columns=["part", "name", "value"]), "provenance")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .alignment import ALIGNMENTS
 from .checks import InpaintError, check_finite
 from .files import write_atomically
-from .zoo import ZOO, located
+from .zoo import ZOO, hub_file, located
 
 __all__ = ["MODELS", "checksum", "checksums", "like", "load_discriminator", "load_generator", "load_weights",
            "resolve", "save_weights", "serialised", "shipped_names"]  # fmt: skip
@@ -63,9 +63,17 @@ def checksums(*names_or_paths: str) -> dict[str, str]:
     out = {}
     for name in names_or_paths:
         file = name if os.path.isfile(name) else name.rpartition(":")[2]
-        known = file in shipped_names() or os.path.isfile(file) or located(file) is not None
-        out[name] = f"sha256:{checksum(resolve(file)[0])}" if known else "weights of another package"
+        path = _known(file)
+        out[name] = "weights of another package" if path is None else f"sha256:{checksum(path)}"
     return out
+
+
+def _known(name: str) -> Path | None:
+    """Returns the file of a name if it can be told."""
+    if name in ZOO and ZOO[name].kind == "torch hub":
+        return path if (path := hub_file(ZOO[name])).is_file() else None
+    known = name in shipped_names() or os.path.isfile(name) or located(name) is not None
+    return resolve(name)[0] if known else None
 
 
 def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = torch.float16, **metadata: str) -> None:

@@ -1,4 +1,4 @@
-"""Parameters of the notebooks in which the hole is steered: ``classifier``, ``clip`` and ``inpaint``."""
+"""Parameters of the notebooks whose hole is steered, ``classifier`` and ``clip``, and of those for one's own photo."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .blending import BLENDS
+from .framing import CROPS
 from .invert import Search
 from .losses import Objective, objective_from
+from .search import PRECISIONS
 from .steering import CLIP_FORMS, FORMS
 from .strict import (
     Count,
@@ -19,17 +22,17 @@ from .strict import (
     Name,
     Positive,
     Resamples,
+    Searches,
     Share,
     Weight,
 )
 
-__all__ = ["Classifier", "Clip", "Inpaint", "Steered"]
+__all__ = ["Classifier", "Clip", "Inpaint", "OwnPhoto", "Steered"]
 
 
-class Steered(Inversion):
+class Steered(Searches):
     """What the notebooks share that steer the hole with a wish."""
 
-    image_steps: Count  # budget: most generator passes of one image, see store.Store
     discriminator: Name  # scores how real a face looks
     faces: Annotated[int, Field(ge=2)]  # generated targets
     batch_size: Count
@@ -121,6 +124,21 @@ class Clip(Steered):
         return {key: value for key, value in self if key.startswith("clip_")}
 
 
+class OwnPhoto(Searches):
+    """Parameters of ``own_photo.ipynb``."""
+
+    notebook = "own_photo"
+
+    part: Literal["mouth", "nose", "hair"]  # with the eyes hidden no face is found
+    coverage: Fraction  # of the face's square
+    samples: Count
+    start: Literal["w_avg", "random"]
+    lpips_weight: Weight
+    lpips_mode: LpipsMode
+    lpips_network: LpipsNetwork
+    feather: Count  # pixels of the photo
+
+
 class Inpaint(Inversion):
     """Parameters of ``inpaint.ipynb``; the paths and wishes are empty in the params file, `make inpaint` gives them."""
 
@@ -129,7 +147,12 @@ class Inpaint(Inversion):
     image: str
     mask: str
     out: str  # the PNG to write
-    crop: Literal["square", "whole"]
+    crop: Literal[CROPS]
+    eyes: str  # of an aligned face, "x,y,x,y", or "" to look for faces
+    face: Annotated[int, Field(ge=0)]  # which of those that are found, 0 = all
+    blend: Literal[BLENDS]
+    feather: Count  # pixels
+    precision: Literal[PRECISIONS]
     resize_mask: bool
     threshold_mask: bool
     samples: Count

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .errors import InpaintError
 
-__all__ = ["ZOO", "Entry", "absent", "folder", "located"]
+__all__ = ["ZOO", "Entry", "absent", "folder", "hub_file", "located"]
 
 NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 TORCHVISION = "https://download.pytorch.org/models"
@@ -96,6 +96,13 @@ def folder() -> Path:
     import pooch  # imports requests: only on request
 
     return Path(pooch.os_cache("inpaintlib"))
+
+
+def hub_file(entry: Entry) -> Path:
+    """Returns where the package that uses a file of the kind ``torch hub`` looks for it."""
+    import torch  # the zoo itself does without
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / entry.file
 
 
 def located(name: str) -> Path | None:

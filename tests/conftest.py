@@ -41,7 +41,7 @@ def browser():
         chromium.close()
 
 
-LONGEST = ("test_notebooks.py", "test_resume.py", "test_makefile.py", "test_site.py")
+LONGEST = ("test_notebooks.py", "test_generators.py", "test_resume.py", "test_makefile.py", "test_site.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from inpaintlib import benchmark, losses
-from inpaintlib.features import PlainBackbone
+from inpaintlib.features import Percept, PlainBackbone
 
 from .tiny import frozen, seeded, tiny_classifier, tiny_clip, tiny_generator
 
@@ -77,6 +77,22 @@ def test_the_command_prints_the_medians(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "image-steps/s" in said and "of the throughput of its convolutions alone" in said
     assert "processor" in said
+
+
+def test_a_random_generator_has_the_published_configuration():
+    generator = benchmark.random_generator(512)
+    channels = [layer.weight.shape[0] for layer in generator.synthesis.layers]
+    assert channels == [512] * 9 + [256, 256, 128, 128, 64, 64] and generator.num_ws == 16
+    state = torch.get_rng_state()
+    assert [layer.weight.shape[0] for layer in benchmark.random_generator(8).synthesis.layers] == [512] * 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_networks_are_timed_too(monkeypatch):
+    monkeypatch.setenv("INPAINTLIB_DEVICE", "cpu")
+    monkeypatch.setattr(benchmark, "_percept", lambda name: Percept(name, frozen(PlainBackbone((4, 6), (1, 2)))))
+    table = benchmark.measure("random-8", batch=1, steps=1, rounds=1, percept="any", precision="autocast")
+    assert len(table) == 1 and (table > 0).all(axis=None)
 
 
 def test_steering_is_timed_beside_the_search_without_it(monkeypatch):

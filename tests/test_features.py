@@ -2,7 +2,7 @@
 
 import json
 import math
-from urllib.error import URLError
+from pathlib import Path
 
 import lpips as package
 import pytest
@@ -22,6 +22,7 @@ from inpaintlib.features import (
     load_percept,
     lpips,
 )
+from inpaintlib.zoo import ZOO
 
 from .tiny import frozen, pictures, seeded, tiny_percept
 
@@ -59,32 +60,32 @@ class TestAgainstThePackage:
 
 
 @pytest.fixture
-def downloads(monkeypatch):
-    """Makes torchvision's download of weights give those of a random network."""
-
-    def fetch(url: str, **options):
-        return seeded(lambda: torchvision.models.squeezenet1_1(weights=None)).state_dict()
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+def hub(tmp_path, monkeypatch) -> Path:
+    """An empty folder where torch keeps what it fetched."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    return tmp_path / "checkpoints"
 
 
-def test_loading_the_package_is_silent_and_leaves_the_global_generator_alone(downloads):
+def test_loading_the_package_is_silent_and_leaves_the_global_generator_alone(hub):
+    hub.mkdir()
+    state = seeded(lambda: torchvision.models.squeezenet1_1(weights=None)).state_dict()
+    torch.save(state, hub / ZOO["lpips-squeeze"].file)
     before = torch.get_rng_state()
     percept = load_percept("lpips-squeeze")
     assert torch.equal(torch.get_rng_state(), before)
     assert percept.name == "lpips-squeeze" and len(percept.layer_weights) == 7
     x = pictures(1, 32)
     assert not lpips(percept, x, -x).requires_grad and lpips(percept, x.requires_grad_(), -x).requires_grad
+    assert weights.checksums("lpips-squeeze")["lpips-squeeze"].startswith("sha256:")
 
 
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-squeeze"])
-def test_package_without_weights_and_network_gives_one_sentence(name, monkeypatch):
+def test_package_without_weights_gives_one_sentence_and_fetches_nothing(name, hub, monkeypatch):
     def fetch(url: str, **options):
-        raise URLError("no network")
+        raise AssertionError("nobody asked for a download")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
-    net = name.removeprefix("lpips-")
-    with pytest.raises(InpaintError, match=f"{name} needs torchvision's {net} weights.*no network") as caught:
+    with pytest.raises(InpaintError, match=f"{name} is not on this machine.*inpaintlib fetch {name}.*{hub}") as caught:
         load_percept(name)
     assert "\n" not in str(caught.value)
 
@@ -147,6 +148,35 @@ def test_residual_backbone_halves_the_resolution_and_adds_its_shortcut():
     torch.testing.assert_close(second, F.silu(block.shortcut(F.avg_pool2d(first, 2))))
 
 
+# Large images -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "small"),
+    [((256, 256), (256, 256)), ((512, 512), (256, 256)), ((1024, 64), (256, 16)), ((300, 259), (150, 130))],
+)
+def test_a_network_sees_256_px_at_most(size, small):
+    shapes = []
+    seen = Percept("spy", lambda x: shapes.append(tuple(x.shape[2:])) or [x]).taps
+    x = pictures(1, 1024)[..., : size[0], : size[1]]
+    (shown,) = seen(x)
+    assert shapes == [small]
+    if size == (512, 512):
+        torch.testing.assert_close(shown, x.unflatten(3, (256, 2)).unflatten(2, (256, 2)).mean(dim=(3, 5)))
+    elif size == small:
+        assert shown is x
+    else:
+        torch.testing.assert_close(shown.mean(), x.mean(), atol=2e-3, rtol=0)
+
+
+def test_lpips_of_large_images_is_that_of_their_averages():
+    percept, (a, b) = tiny_percept(), pictures(2, 512)[:, None]
+    weight = torch.zeros(1, 1, 512, 512)
+    weight[..., 100:301, 37:402] = 1.0  # on no grid
+    down = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
+    torch.testing.assert_close(lpips(percept, a, b, weight), lpips(percept, down(a), down(b), down(weight)))
+
+
 # LPIPS by itself --------------------------------------------------------------------------------------
 
 
@@ -165,7 +195,8 @@ def test_lpips_equals_the_formula_in_loops():
                     f, g = f / f.norm(), g / g.norm()
                     for c in range(3):
                         expected[item] += float(weights_l[0, c, 0, 0] * (f[c] - g[c]) ** 2) / (height * width)
-    assert lpips(percept, 0, 1).tolist() == pytest.approx(expected, rel=1e-5)
+    which = torch.arange(2.0).view(2, 1, 1, 1, 1)
+    assert lpips(percept, *which).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_lpips_of_equal_images_is_zero_and_of_swapped_ones_the_same():

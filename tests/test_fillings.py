@@ -125,7 +125,7 @@ def test_what_would_change_two_things_at_once_is_refused(search, change, fault):
         run(search, **change)
 
 
-@pytest.mark.parametrize("profile", ["embedded", "smoke", "full"])
+@pytest.mark.parametrize("profile", ["embedded", "smoke", "full", "ffhq"])
 def test_the_grid_fits_its_budget(monkeypatch, profile):
     p = params.Stochasticity.from_mapping(params.load(project_root() / f"params/{profile}/stochasticity.yaml"))
     spent = []
@@ -137,8 +137,8 @@ def test_the_grid_fits_its_budget(monkeypatch, profile):
 
     monkeypatch.setattr(fillings, "compare", compare)
     grid = {"samples": p.samples, "crossed": p.crossed, "rate": p.rate, "steps_long": p.steps_long}
-    holes = fillings.shifted_holes(square_hole(1, 16), p.shifts)
-    fillings.fill(None, torch.zeros(p.faces, 3, 16, 16), holes, objective_from({"mse_weight": 1.0}), p.search(),
+    holes = fillings.shifted_holes(square_hole(1, 32), p.shifts)
+    fillings.fill(None, torch.zeros(p.faces, 3, 32, 32), holes, objective_from({"mse_weight": 1.0}), p.search(),
                   seed=0, batch_size=p.batch_size, **grid)  # fmt: skip
     assert 0.9 * p.image_steps <= sum(spent) <= p.image_steps
 

@@ -16,6 +16,8 @@ from PIL import Image
 from inpaintlib import images
 from inpaintlib.checks import InpaintError
 
+from .tiny import pictures
+
 ORIENTATION = 0x0112
 
 
@@ -325,6 +327,16 @@ def test_resize_keeps_a_ramp_a_ramp(size: int | tuple[int, int]):
 def test_resize_is_antialiased():
     board = (torch.arange(64).view(-1, 1) + torch.arange(64)).remainder(2).float() * 2.0 - 1.0
     assert images.resize(board.expand(1, 3, 64, 64), 16).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(("before", "after"), [((64, 64), (24, 24)), ((20, 30), (47, 11)), ((16, 16), (16, 16))])
+def test_resampling_by_products_is_the_same_interpolation(before, after):
+    image = pictures(2, 64, dtype=torch.float64)[..., : before[0], : before[1]].requires_grad_()
+    expected = torch.nn.functional.interpolate(image, after, mode="bicubic", antialias=True)
+    found = images.resampled(image, after)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(x.square().sum(), image)[0] for x in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
 
 
 def test_resize_is_clamped():

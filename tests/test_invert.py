@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inpaintlib.checks import InpaintError
+from inpaintlib.codes import draw_classes
 from inpaintlib.invert import SPACES, Inversion, Search, invert, mean_code, product, replay
 from inpaintlib.losses import LPIPS_MODES, Objective, Weighted, lpips_term, masked_mse, mse_term
 from inpaintlib.steering import classifier_term, clip_term
@@ -549,6 +550,16 @@ def test_class_is_used_where_z_is_mapped(search):
         torch.testing.assert_close(one.w, tiny_generator(c_dim=3).map(one.z, classes[[0, 1]]))
 
 
+@pytest.mark.parametrize("search", [{"space": "z"}, {"start": "random"}, {"start": "best", "candidates": 1}])
+def test_without_classes_each_item_draws_its_own_first(search):
+    """What is drawn after the class is the same if the class is given, so that a search can be done again with it."""
+    drawn = draw_classes(tiny_generator(c_dim=3), [torch.Generator().manual_seed(s) for s in (0, 1)])
+    free, told = conditional_search(None, **search), conditional_search(drawn, **search)
+    assert torch.equal(free.w, told.w)
+    other = conditional_search(drawn.roll(1, dims=1), **search)
+    assert not torch.allclose(free.w, other.w)
+
+
 def test_conditional_generator_starts_at_the_mean_over_classes():
     g = tiny_generator(c_dim=3)
     record = conditional_search(None, steps=1, learning_rate=1e-12)
@@ -558,7 +569,6 @@ def test_conditional_generator_starts_at_the_mean_over_classes():
 @pytest.mark.parametrize(
     ("c", "search", "message"),
     [
-        (None, {"space": "z"}, r"c must have shape \(2, 3\), one-hot; got None"),
         (torch.eye(3)[:1], {"space": "z"}, r"c must have shape \(2, 3\), one-hot; got \(1, 3\)"),
         (torch.eye(4)[:2], {"start": "random"}, r"c must have shape \(2, 3\), one-hot; got \(2, 4\)"),
         (torch.eye(3)[:2], {}, r"c must be None where no class is mapped; got \(2, 3\)"),

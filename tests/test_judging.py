@@ -72,9 +72,9 @@ def test_objectives_name_the_networks_that_they_read(monkeypatch):
 
 def test_judges_are_not_loaded_for_an_objective_that_reads_one(monkeypatch):
     for name in ("load_classifier", "load_clip", "load_percept", "load_discriminator"):
-        monkeypatch.setattr(judging, name, lambda name: name)
+        monkeypatch.setattr(judging, name, lambda name, device: name)
     monkeypatch.setattr(judging, "checksums", lambda *names: {name: name for name in names})
-    assert judging.load_judges([objective("attributes-guide")], "d") == (*judging.JUDGES, "d")
+    assert judging.load_judges([objective("attributes-guide")], "d") == (*judging.JUDGES, "d", None)
     for name in (*judging.JUDGES, "d"):
         with pytest.raises(InpaintError, match="nothing may be judged by what it optimised"):
             judging.load_judges([objective("attributes-guide"), objective(name)], "d")
@@ -114,6 +114,18 @@ def steered():
     judges = Judges(tiny_classifier(seed=3), judge_clip(), tiny_percept(seed=1), discriminator)
     table = judging.judge(records, jobs, target, {"mouth": mask}, judges, guide=tiny_classifier(seed=4))
     return records, jobs, judges, target, mask, table
+
+
+def test_a_discriminator_with_classes_is_told_those_of_the_targets(steered):
+    records, jobs, judges, target, mask, table = steered
+    critic = frozen(seeded(lambda: Discriminator(3, 16, channel_base=256, channel_max=32)))
+    classes = torch.eye(3)[torch.arange(len(target)) % 3]
+    told = judging.judge(records, jobs, target, {"mouth": mask}, judges._replace(discriminator=critic, classes=classes))
+    composite = records["mouth: +Smiling"].composite[1:2].clamp(-1, 1)
+    found = told[told["method"] == "mouth: +Smiling"]["realism_after"].iloc[1]
+    assert found == pytest.approx(float(critic(composite, classes[1:2], alone=True)), abs=1e-5)
+    with pytest.raises(InpaintError, match="a discriminator of 3 classes must be told each image's"):
+        judging.judge(records, jobs, target, {"mouth": mask}, judges._replace(discriminator=critic))
 
 
 def test_success_is_what_the_judge_sees_in_each_composite_by_itself(steered):

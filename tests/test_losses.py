@@ -123,6 +123,19 @@ def test_target_in_the_hole_changes_no_bit(term, hidden):
     assert all(a.isfinite().all() and (a != 0).any() for a in result)
 
 
+@MODES
+def test_target_in_the_hole_of_a_large_image_changes_no_bit(mode):
+    """The networks see averages over squares of pixels, and the hole's edge runs through such squares."""
+    x_hat, x, mask = pictures(1, 320), pictures(1, 320, seed=1), square_hole(1, 320, side=101)
+    results = []
+    for hidden in (0.0, math.nan, 1e30):
+        shown = torch.where(mask == 1, torch.full_like(x, hidden), x)
+        results.append(value_and_gradient(lpips_term(tiny_percept(), mode), x_hat, shown, mask))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    assert all(a.isfinite().all() and (a != 0).any() for a in results[0])
+
+
 @pytest.mark.parametrize("name", ["mse", "zero", "features"])
 def test_terms_that_blank_the_hole_give_it_no_gradient(name):
     mask = square_hole(2, 16)

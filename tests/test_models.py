@@ -94,7 +94,7 @@ def image_network(name: str) -> nn.Module:
     """The part of a shipped model that sees."""
     if name.startswith("attributes-"):
         return load_classifier(name).network
-    return load_clip(name).model.visual if name.startswith("clip-") else load_percept(name).taps
+    return load_clip(name).model.visual if name.startswith("clip-") else load_percept(name).taps.body
 
 
 @pytest.mark.parametrize("kind", PAIRS)

@@ -27,7 +27,7 @@ from inpaintlib.masks import write_mask
 from inpaintlib.metrics import REGIONS
 from inpaintlib.study import project_root
 
-from .tiny import pictures, tiny_classifier
+from .tiny import pictures, tiny_classifier, tiny_percept
 
 ROOT = project_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -216,11 +216,12 @@ def project(tmp_path_factory):
     write_mask(folder / "mask.png", hole)
     own = {"image": "photo.png", "mask": "mask.png", "out": "reports/best.png"}
     wished = own | {"profile": "wishes", "attributes": "+Smiling,-Bald", "prompt": "a smiling woman"}
-    wished["out"] = "reports/wished.png"
+    wished |= {"out": "reports/wished.png", "crop": "aligned", "eyes": "22,25,36,26", "blend": "poisson"}
     runs = [("mse_lpips", "smoke", {}), ("inpaint", "smoke", own), ("generator", "smoke", {}),
             ("classifier", "smoke", {}), ("mask_robustness", "smoke", {}), ("naive_mse", "smoke", {}),
             ("mse_lpips", "again", {"profile": "again"}), ("clip", "smoke", {}), ("inpaint", "wishes", wished),
-            ("stochasticity", "smoke", {}), ("regularisers", "smoke", {})]  # fmt: skip
+            ("stochasticity", "smoke", {}), ("regularisers", "smoke", {}),
+            ("own_photo", "smoke", {})]  # fmt: skip
 
     spawn = multiprocessing.get_context("spawn")
     with pytest.MonkeyPatch.context() as patch:
@@ -459,13 +460,15 @@ def test_every_search_goes_through_the_store(path):
     assert any("run.store" in source for source in cells) == issubclass(params.MODELS[path.stem], params.Inversion)
 
 
+@pytest.mark.parametrize("profile", ["embedded", "ffhq"])
 @pytest.mark.parametrize("stem", ["classifier", "clip"])
-def test_the_embedded_grids_with_wishes_use_their_share(stem, monkeypatch):
+def test_the_grids_with_wishes_use_their_share(stem, profile, monkeypatch):
     """Jobs are counted, nothing is searched."""
+    monkeypatch.setattr(losses, "load_percept", lambda name: tiny_percept())
     monkeypatch.setattr(losses, "load_classifier", lambda name: tiny_classifier())
     monkeypatch.setattr(losses, "load_clip", lambda name: None)
     monkeypatch.setattr(losses, "clip_term", lambda *args, **options: losses.mse_term())
-    p = params.MODELS[stem].from_mapping(params.load(ROOT / f"params/embedded/{stem}.yaml"))
+    p = params.MODELS[stem].from_mapping(params.load(ROOT / f"params/{profile}/{stem}.yaml"))
     how = (p.search(), p.two_phases())
     if stem == "classifier":
         jobs = prompting.classifier_jobs(p.terms(), p.classifier(), *how, **p.grid())

@@ -125,17 +125,17 @@ def test_every_params_file_is_right_and_explains_its_keys(path):
 
 
 MSE_LPIPS = {
-    "profile": "smoke", "seed": 0, "image_steps": 100, "generator": "faces64", "space": "z", "steps": 7,
-    "learning_rate": 0.3, "last_rate": 0.5, "mse_weight": 2.0, "faces": 2, "batch_size": 1, "mask_family": "center",
-    "coverage": 0.2, "resamples": 100, "shown": 1, "lpips_weight": 1.0, "lpips_network": "lpips-vgg",
-    "lpips_modes": ["zero", "fill"], "steps_long": 9, "great": 0.25,
+    "profile": "smoke", "seed": 0, "image_steps": 100, "precision": "autocast", "generator": "faces64", "space": "z",
+    "steps": 7, "learning_rate": 0.3, "last_rate": 0.5, "mse_weight": 2.0, "faces": 2, "batch_size": 1,
+    "mask_family": "center", "coverage": 0.2, "resamples": 100, "shown": 1, "lpips_weight": 1.0,
+    "lpips_network": "lpips-vgg", "lpips_modes": ["zero", "fill"], "steps_long": 9, "great": 0.25,
 }  # fmt: skip
 
 
 def test_objective_and_search_take_their_keys_and_no_others():
     p = params.MseLpips.from_mapping(MSE_LPIPS)
     assert p.terms() == {"mse_weight": 2.0, "lpips_weight": 1.0, "lpips_network": "lpips-vgg"}
-    assert p.search() == Search(space="z", steps=7, learning_rate=0.3, last_rate=0.5)
+    assert p.search() == Search(space="z", steps=7, learning_rate=0.3, last_rate=0.5, precision="autocast")
 
 
 @pytest.mark.parametrize(

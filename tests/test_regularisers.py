@@ -102,7 +102,7 @@ def test_search_is_changed_in_noise_optimiser_start_space_and_schedule(tiny):
     assert not {"space W", "ramp rate"} & set(other)
 
 
-@pytest.mark.parametrize("profile", ["embedded", "smoke"])
+@pytest.mark.parametrize("profile", ["embedded", "smoke", "ffhq"])
 def test_the_grid_fits_its_budget(tiny, profile):
     path = project_root() / f"params/{profile}/regularisers.yaml"
     p = params.Regularisers.from_mapping(params.load(path))

@@ -105,7 +105,7 @@ def test_every_face_is_filled_under_every_mask(filled):
 
 
 def test_hole_scores_are_those_of_the_measures(monkeypatch):
-    monkeypatch.setattr(robustness, "BATCH", 2)  # 3 items: a full batch and a rest
+    monkeypatch.setattr(robustness, "at_once", lambda size: 2)  # 3 items: a full batch and a rest
     target, other, mask = pictures(3, 16), pictures(3, 16, seed=1), square_hole(3, 16, side=6)
     pasted, judge, classifier = composite(target, 2 * other, mask), tiny_percept(), tiny_classifier()
     table = robustness.hole_scores(target, pasted, mask, judge=judge, attributes=classifier)
@@ -231,8 +231,9 @@ def embedded() -> dict:
     return params.load(project_root() / "params/embedded/mask_robustness.yaml")
 
 
-def test_the_embedded_grid_uses_its_share_of_the_budget():
-    p = params.MaskRobustness.from_mapping(embedded())
+@pytest.mark.parametrize("profile", ["embedded", "ffhq"])
+def test_the_grid_uses_its_share_of_the_budget(profile):
+    p = params.MaskRobustness.from_mapping(params.load(project_root() / f"params/{profile}/mask_robustness.yaml"))
     grid = robustness.freeze(p.families(), p.coverages, 64, part_limit=p.part_limit, seed=p.seed)
     passes = corruptions.planned_passes(p, len(grid.masks))
     assert 0.9 * p.image_steps <= passes <= p.image_steps

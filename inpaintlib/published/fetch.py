@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InpaintError
 from ..files import check_writable, write_atomically
 from ..weights import MODELS, checksum, shipped_names
-from ..zoo import ZOO, Entry, folder
+from ..zoo import ZOO, Entry, folder, hub_file
 from .convert import convert
 
 __all__ = ["fetch", "listing"]
@@ -62,9 +62,7 @@ def fetch(name: str) -> Path:
 
 def _finished(name: str, entry: Entry) -> Path:
     if entry.kind == "torch hub":
-        import torch
-
-        return Path(torch.hub.get_dir()) / "checkpoints" / entry.file
+        return hub_file(entry)
     return folder() / f"{name}.safetensors"
 
 
