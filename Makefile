@@ -11,6 +11,7 @@ DATA := $(INPAINTLIB_DATA)
 MINUTES := 60
 RESIZE :=
 THRESHOLD :=
+ALIGN :=
 ARGS :=
 VENV := .venv
 export INPAINTLIB_ROOT := $(CURDIR)
@@ -89,11 +90,13 @@ reference: $(ENV)  ## keep the numbers of PROFILE=full in reports/reference/, to
 	$(READY)
 	@$(RUN) -m inpaintlib reference $(if $(filter command,$(origin PROFILE)),$(PROFILE))
 
-inpaint: $(ENV)  ## fill the hole in your own image: IMAGE= MASK= [OUT=] [PROMPT=] [ATTRIBUTES=] [RESIZE=1] [THRESHOLD=1]
+inpaint: $(ENV)  ## fill the hole in your own image: IMAGE= MASK= [OUT=] [PROMPT=] [ATTRIBUTES=] [ALIGN=1] [EYES=] [FACE=] [BLEND=] [RESIZE=1] [THRESHOLD=1] [PARAMS=file] [THREADS=n]
 	@[[ -n "$${IMAGE:-}" && -n "$${MASK:-}" ]] || { echo "error: make inpaint needs IMAGE=... MASK=..." >&2; exit 1; }
 	$(READY)
-	@INPAINTLIB_THREADS=$(CORES) $(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" --params params/$(PROFILE)/inpaint.yaml $${OUT:+--out "$$OUT"} \
+	@INPAINTLIB_THREADS=$(if $(filter command,$(origin THREADS)),$(THREADS),$(CORES)) $(RUN) -m inpaintlib inpaint "$$IMAGE" "$$MASK" \
+	    --params "$${PARAMS:-params/$(PROFILE)/inpaint.yaml}" $${OUT:+--out "$$OUT"} \
 	    $${PROMPT+--prompt="$$PROMPT"} $${ATTRIBUTES+--attributes="$$ATTRIBUTES"} \
+	    $${EYES+--eyes="$$EYES"} $${FACE+--face="$$FACE"} $${BLEND+--blend="$$BLEND"} $(if $(filter-out 0,$(ALIGN)),--align) \
 	    $(if $(filter-out 0,$(RESIZE)),--resize-mask) $(if $(filter-out 0,$(THRESHOLD)),--threshold)
 
 train-attributes: $(ENV)  ## train both attribute classifiers: DATA=folder [ARGS=...]; writes runs/steer

@@ -1,105 +1,46 @@
-"""Inpainting of a user's own picture (``make inpaint``).
+"""Inpainting of a user's own picture (``make inpaint``): the search, and what the report says of it.
 
-The picture's centred square, or the whole picture, is resized to the generator's resolution; the hole of
-G(w) is resized back and pasted. A pixel of the small mask is a hole if it covers any part of the hole, and
-a known pixel of the small target averages known pixels only: nothing of what lies under the mask, and
-nothing put in its place, can leak into what the search sees.
+What the generator sees, and how its pictures go back into the photo, is :mod:`inpaintlib.framing`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .attributes import load_classifier, parse_wishes
 from .captions import neutral
-from .checks import InpaintError, check_choice, check_image, check_mask
 from .clip import load_clip
 from .features import Percept, lpips
 from .figures import masked
+from .framing import Problem
 from .grid import Method, invert_all
-from .images import composite, crop, paste_back, read_image, resize, square_box, write_image
+from .images import at_once, write_image
 from .invert import Inversion
 from .losses import masked_lpips, masked_mse
-from .masks import read_mask, resize_mask
+from .record import Watch
 from .store import Store
 from .stylegan2 import Generator
 
-__all__ = ["Problem", "columns", "completion", "prepare", "read", "reading", "scores", "search",
-           "wish_scores", "write"]  # fmt: skip
-
-CROPS = ("square", "whole")
+__all__ = ["columns", "cut_out", "histories", "reading", "row_labels", "scores", "search", "whole_hole", "wish_scores",
+           "write"]  # fmt: skip
 
 
-class Problem(NamedTuple):
-    """A picture with its hole, at full size and at the generator's."""
+def search(generator: Generator, problem: Problem, p, *, store: Store | None = None, progress=None,
+           watch: Watch | None = None) -> Inversion:  # fmt: skip
+    """Returns ``p.samples`` inversions of the problem, best objective first; ``p``: the notebook's parameters.
 
-    photo: Tensor  # (1, 3, H, W)
-    hole: Tensor  # (1, 1, H, W)
-    box: tuple[int, int, int] | None  # top, left, side of the square, None = the whole picture
-    target: Tensor  # (1, 3, R, R)
-    mask: Tensor  # (1, 1, R, R)
-
-
-def read(image: Path, mask: Path, *, size: int, crop: str, resize_mask: bool, threshold: bool) -> Problem:
-    """Returns the problem of two files; arguments as :func:`prepare` and :func:`inpaintlib.masks.read_mask`.
-
-    Raises InpaintError if a file is unusable, their sizes differ (unless ``resize_mask``), or see :func:`prepare`.
+    Where ``watch`` ends the search, samples that had not begun are left out.
     """
-    photo = read_image(image)
-    hole = read_mask(mask, size=tuple(photo.shape[2:]), resize=resize_mask, threshold=threshold)
-    return prepare(photo, hole, size=size, crop_to=crop)
-
-
-def prepare(photo: Tensor, hole: Tensor, *, size: int, crop_to: str = "square") -> Problem:
-    """Returns the problem at both sizes.
-
-    Args:
-        photo, hole: (1, 3, H, W) in [-1, 1] and (1, 1, H, W), 1 = hole.
-        size: R, the generator's resolution.
-        crop_to: ``square`` (the centred square) or ``whole`` (the picture squeezed to a square).
-
-    Raises:
-        InpaintError: for unfit shapes or ranges, or if the hole reaches beyond the square, or leaves nothing
-            known at the generator's size.
-    """
-    check_choice("crop", crop_to, CROPS)
-    check_image("photo", photo)
-    check_mask("hole", hole, like=photo)
-    box = square_box(*photo.shape[2:]) if crop_to == "square" else None
-    part, part_hole = (photo, hole) if box is None else (crop(photo, box), crop(hole, box))
-    beyond = int(hole.count_nonzero() - part_hole.count_nonzero())
-    if beyond:
-        raise InpaintError(
-            f"the mask reaches {beyond} pixels beyond the picture's centred square {box} (top, left, side); cut the"
-            " picture, or use crop = whole"
-        )
-    small_hole = resize_mask(part_hole, size)
-    if bool((small_hole == 1).all()):
-        raise InpaintError(f"the mask hides every one of the {size} x {size} pixels that the generator sees; hide less")
-    return Problem(photo, hole, box, _known_average(part, 1 - part_hole, size), small_hole)
-
-
-def _known_average(part: Tensor, known: Tensor, size: int) -> Tensor:
-    """Resizes to ``size``, averaging known pixels only; their mean over the picture where there are none."""
-    # Linear and antialiased: the weights are not negative, so the division below is an average.
-    shrink = lambda x: F.interpolate(x, (size, size), mode="bilinear", antialias=True)  # noqa: E731
-    share, mean = shrink(known), (part * known).sum(dim=(2, 3), keepdim=True) / known.sum()
-    return torch.where(share > 1e-3, shrink(part * known) / share.clamp_min(1e-3), mean).clamp(-1, 1)
-
-
-def search(generator: Generator, problem: Problem, p, *, store: Store | None = None, progress=None) -> Inversion:
-    """Returns ``p.samples`` inversions of the problem, best objective first; ``p``: the notebook's parameters."""
-    n = p.samples
+    n, size = p.samples, at_once(generator.img_resolution, p.samples)
     record = invert_all(generator, problem.target.expand(n, -1, -1, -1).contiguous(), problem.mask,
-                        Method(p.objective(), p.search()), seeds=range(p.seed, p.seed + n), batch_size=n,
-                        store=store, progress=progress)  # fmt: skip
+                        Method(p.objective(), p.search()), seeds=range(p.seed, p.seed + n), batch_size=size,
+                        store=store, progress=progress, watch=watch)  # fmt: skip
     return sorted_by_loss(record)
 
 
@@ -116,36 +57,44 @@ def sorted_by_loss(record: Inversion) -> Inversion:
     )  # fmt: skip
 
 
-def completion(problem: Problem, image: Tensor) -> Tensor:
-    """Returns the picture, (1, 3, H, W), its hole filled from G(w) (1, 3, R, R); known pixels are its own."""
-    patch = image.cpu().clamp(-1, 1)
-    if problem.box is None:
-        return composite(problem.photo, resize(patch, tuple(problem.photo.shape[2:])), problem.hole)
-    return paste_back(problem.photo, problem.hole, patch, problem.box)
+def whole_hole(problems: Sequence[Problem]) -> Tensor:
+    """Returns the mask as it was given, (1, 1, H, W): all faces' holes."""
+    return torch.stack([problem.hole for problem in problems]).amax(dim=0)
 
 
-def columns(problem: Problem, record: Inversion, judged: pd.DataFrame) -> dict[str, Tensor]:
-    """Returns title -> images for the figure of samples, at the generator's size; two rows: G(w), composite.
+def row_labels(problems: Sequence[Problem]) -> list[str]:
+    """Returns what the rows of :func:`columns` are."""
+    faces = [""] if len(problems) == 1 else [f"face {i + 1}: " for i in range(len(problems))]
+    return [face + row for face in faces for row in ("target, G(w)", "masked, inpainted")]
 
-    A title tells the seed and what :func:`wish_scores` says of the sample.
+
+def columns(problems: Sequence[Problem], records: Sequence[Inversion], judged: pd.DataFrame) -> dict[str, Tensor]:
+    """Returns title -> images for the figure of samples, at the generator's size; two rows a face: G(w), composite.
+
+    A title tells the seed and what :func:`wish_scores` says of the sample; with several faces only its rank.
     """
-    shown = masked(problem.target, problem.mask)
-    out = {"target": torch.cat([problem.target, shown])}
-    for i, seed in enumerate(record.seeds):
+    out = {"target": torch.cat([x for p in problems for x in (p.target, masked(p.target, p.mask))])}
+    for i, seed in enumerate(records[0].seeds):
         told = [f"{name} {judged[name].iloc[i]:.2f}" for name in judged.columns]
-        out[", ".join([f"seed {seed}", *told])] = torch.cat(
-            [record.image[i : i + 1], record.composite[i : i + 1]]
-        ).cpu()
+        title = ", ".join([f"seed {seed}", *told]) if len(problems) == 1 else f"sample {i + 1}"
+        out[title] = torch.cat([x[i : i + 1] for r in records for x in (r.image, r.composite)]).cpu()
     return out
 
 
-def wish_scores(record: Inversion, attributes: str, prompt: str) -> pd.DataFrame:
+def histories(records: Sequence[Inversion]) -> dict[str, pd.DataFrame]:
+    """Returns name -> history of each face's search."""
+    names = ["search"] if len(records) == 1 else [f"face {i + 1}" for i in range(len(records))]
+    return {name: record.history for name, record in zip(names, records, strict=True)}
+
+
+def wish_scores(records: Sequence[Inversion], attributes: str, prompt: str) -> pd.DataFrame:
     """Returns, of every sample's composite, how the judges see the wishes; a column a wish, none without.
 
-    A wish's column is the probability by ``attributes-judge`` that it is fulfilled; the prompt's is the cosine by
-    ``clip-judge`` with it less that with a neutral caption. A prompt that the judge cannot read has no column.
+    The samples stand face by face. A wish's column is the probability by ``attributes-judge`` that it is fulfilled; the
+    prompt's is the cosine by ``clip-judge`` with it less that with a neutral caption. A prompt that the judge cannot
+    read has no column.
     """
-    images, table = record.composite.cpu().clamp(-1, 1), {}
+    images, table = torch.cat([record.composite.cpu() for record in records]).clamp(-1, 1), {}
     with torch.no_grad():
         if attributes:
             judge = load_classifier("attributes-judge")
@@ -160,35 +109,69 @@ def wish_scores(record: Inversion, attributes: str, prompt: str) -> pd.DataFrame
     return pd.DataFrame(table, index=range(len(images)))
 
 
-def scores(problem: Problem, record: Inversion, judge: Percept) -> pd.DataFrame:
-    """Returns seed, objective, known_mse and known_lpips (judge) of every sample."""
-    n = len(record.image)
-    target, images = problem.target.expand(n, -1, -1, -1), record.image.cpu().clamp(-1, 1)
-    with torch.no_grad():
-        values = {"objective": record.loss, "known_mse": masked_mse(images, target, problem.mask),
-                  "known_lpips": masked_lpips(judge, images, target, problem.mask)}  # fmt: skip
-    return pd.DataFrame({"seed": record.seeds, **{k: v.double().cpu().numpy() for k, v in values.items()}})
+def scores(problems: Sequence[Problem], records: Sequence[Inversion], judge: Percept) -> pd.DataFrame:
+    """Returns face (1, 2, ..), seed, objective, known_mse and known_lpips (judge) of every sample, face by face."""
+    tables = []
+    for i, (problem, record) in enumerate(zip(problems, records, strict=True)):
+        n = len(record.image)
+        target, images = problem.target.expand(n, -1, -1, -1), record.image.cpu().clamp(-1, 1)
+        with torch.no_grad():
+            values = {"objective": record.loss, "known_mse": masked_mse(images, target, problem.mask),
+                      "known_lpips": masked_lpips(judge, images, target, problem.mask)}  # fmt: skip
+        numbers = {name: value.double().cpu().numpy() for name, value in values.items()}
+        tables.append(pd.DataFrame({"face": i + 1, "seed": record.seeds, **numbers}))
+    return pd.concat(tables, ignore_index=True)
 
 
-def reading(problem: Problem, record: Inversion, judge: Percept, judged: pd.DataFrame, prompt: str, out: str) -> str:
+def cut_out(problems: Sequence[Problem], alignment: str) -> str:
+    """Returns what the report says of how the faces were cut out; nothing for the centred square and the whole."""
+    if problems[0].square is None:
+        return ""
+    text = ""
+    for i, problem in enumerate(problems):
+        (x0, y0), (x1, y1) = problem.face.left_eye, problem.face.right_eye
+        name = "The face" if len(problems) == 1 else f"Face {i + 1}"
+        text += (
+            f"{name} has its eyes at {x0:.0f},{y0:.0f} and {x1:.0f},{y1:.0f}; its square is"
+            f" {problem.square.side:.0f} pixels wide. "
+        )
+    estimated = alignment == "ffhq" and any(problem.face.mouth is None for problem in problems)
+    return text + "Where the mouth is was estimated from the eyes. " * estimated
+
+
+def reading(problems: Sequence[Problem], records: Sequence[Inversion], judge: Percept, judged: pd.DataFrame,
+            prompt: str, out: str, alignment: str) -> str:  # fmt: skip
     """Returns the report's closing sentences: what was hidden, where the picture is, what the judges see of the wishes
     (``judged``, of :func:`wish_scores`) or why they do not see the prompt, how the samples differ.
     """
-    hidden = float(problem.hole.mean())
-    text = f"The mask hides {hidden:.1%} of the picture. The best sample is in `{out}`."
+    hidden, best = sum(float(problem.hole.mean()) for problem in problems), _bests(records)
+    text = f"The mask hides {hidden:.1%} of the picture. {cut_out(problems, alignment)}"
+    text += f"The best sample{' of each face' if len(records) > 1 else ''} is in `{out}`."
     for name in judged.columns:
-        best, mean = judged[name].iloc[0], judged[name].mean()
         what = "nearness to the prompt, as a difference of cosines," if name == "prompt" else f"probability of {name}"
-        text += f" The judge's {what} is {best:.2f} for the best sample and {mean:.2f} on average."
+        text += (
+            f" The judge's {what} is {judged[name].iloc[best].mean():.2f} for the best sample and"
+            f" {judged[name].mean():.2f} on average."
+        )
     if prompt and (unknown := load_clip("clip-judge").unknown(prompt)):
         text += f" The prompt is not judged: `clip-judge` does not know {', '.join(unknown)}."
-    images = record.composite.cpu().clamp(-1, 1)
-    if len(images) < 2:
+    apart = [d for problem, record in zip(problems, records, strict=True) for d in _apart(problem, record, judge)]
+    if not apart:
         return text
-    with torch.no_grad():
-        apart = [float(lpips(judge, images[i : i + 1], images[j : j + 1], problem.mask))
-                 for i in range(len(images)) for j in range(i)]  # fmt: skip
     return text + f" Inside the hole two samples are {sum(apart) / len(apart):.3f} apart on average (judge LPIPS)."
+
+
+def _bests(records: Sequence[Inversion]) -> list[int]:
+    """The row of each face's best sample, its first, where the samples stand face by face."""
+    return [sum(len(record.image) for record in records[:i]) for i in range(len(records))]
+
+
+def _apart(problem: Problem, record: Inversion, judge: Percept) -> list[float]:
+    """Hole LPIPS of every two samples."""
+    images = record.composite.cpu().clamp(-1, 1)
+    with torch.no_grad():
+        return [float(lpips(judge, images[i : i + 1], images[j : j + 1], problem.mask))
+                for i in range(len(images)) for j in range(i)]  # fmt: skip
 
 
 def write(path: Path, picture: Tensor) -> None:

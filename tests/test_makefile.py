@@ -174,6 +174,8 @@ def test_inpaint_passes_its_switches_on(tmp_path):
     off = make(tmp_path, "-n", "inpaint", *files, "RESIZE=0").stdout
     assert "--resize-mask --threshold" in on
     assert "--resize-mask" not in off and "--threshold" not in off
+    assert "--align" in make(tmp_path, "-n", "inpaint", *files, "ALIGN=1").stdout
+    assert "--align" not in make(tmp_path, "-n", "inpaint", *files, "ALIGN=0").stdout
 
 
 def test_wishes_reach_inpaint_as_they_were_written(tmp_path):
@@ -187,6 +189,8 @@ def test_wishes_reach_inpaint_as_they_were_written(tmp_path):
     told = make(tmp_path, "inpaint", *files, f"PROMPT={prompt.replace('$', '$$')}", "ATTRIBUTES=-Eyeglasses").stdout
     assert f"--prompt={prompt}\n" in told and "--attributes=-Eyeglasses\n" in told
     assert "--prompt" not in make(tmp_path, "inpaint", *files).stdout
+    told = make(tmp_path, "inpaint", *files, "EYES=-3,4,5,6", "FACE=2", "BLEND=poisson").stdout
+    assert "--eyes=-3,4,5,6\n--face=2\n--blend=poisson\n" in told
 
 
 def test_clean_removes_the_profiles_and_nothing_else(tmp_path):

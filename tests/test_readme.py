@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from inpaintlib import params
+from inpaintlib.__main__ import _parser as command_line
 from inpaintlib.study import project_root
 from inpaintlib.weights import shipped_names
 
@@ -49,6 +50,13 @@ def test_the_targets_of_make_exist(command):
     assert len(words) == 1 and words[0] in targets
     for variable in re.findall(r"\b([A-Z]+)=", command):
         assert re.search(rf"^{variable} :?=|\$\({variable}\)|\$\$\{{{variable}", MAKEFILE, flags=re.M), variable
+
+
+def test_the_commands_of_inpaintlib_are_understood():
+    lines = [line.split("#")[0] for line in "\n".join(blocks("sh")).splitlines() if "bin/inpaintlib " in line]
+    assert lines
+    for line in lines:
+        assert callable(command_line().parse_args(shlex.split(line)[1:]).verb)
 
 
 def test_every_file_that_is_linked_exists():

@@ -13,12 +13,14 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
+from inpaintlib import __main__ as command_line
 from inpaintlib import report, runner
 from inpaintlib.__main__ import _slug, main
 from inpaintlib.checks import InpaintError
 from inpaintlib.study import project_root
 
 from .notebooks import YAML, notebook, write
+from .tiny import tiny_generator
 
 ROOT = project_root()
 
@@ -233,6 +235,40 @@ class TestInpaint:
     def test_wishes_reach_the_notebook(self, project, files):
         assert self.inpaint("mask.png", "--attributes=-Eyeglasses,+Young", "--prompt=a smiling woman") == 0
         assert files[0][-1]["attributes"] == "-Eyeglasses,+Young" and files[0][-1]["prompt"] == "a smiling woman"
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (["--align"], "no face with two visible eyes was found .* EYES=x,y,x,y .* ALIGN=0"),
+            (["--align", "--eyes=3,4,x"], "EYES must be four numbers x,y,x,y, .* got '3,4,x'"),
+            (["--align", "--eyes="], "EYES must be four numbers"),
+            (["--align", "--eyes=3,4,19,4"], "EYES must lie in the picture, 16 x 12 pixels; 19,4 does not"),
+            (["--align", "--eyes=9,4,3,4"], "EYES must name the eye on the left of the picture first"),
+            (["--eyes=3,4,9,4"], "EYES and FACE are for aligned faces, ALIGN=1"),
+            (["--align", "--face=big"], "FACE must be 1 for the largest face, .* got 'big'"),
+            (["--align", "--face=0"], "FACE must be 1 for the largest face, .* got '0'"),
+            (["--align", "--eyes=13,8,15,8"], "the mask reaches 24 pixels beyond the face's square"),
+            (["--blend=soft"], "BLEND must be one of hard, feathered, poisson; got 'soft'"),
+        ],
+    )
+    def test_bad_faces_are_one_sentence_before_anything_runs(self, project, files, capsys, arguments, sentence):
+        assert self.inpaint("mask.png", *arguments) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and re.search(sentence, said)
+        assert not files and not (project / "reports").exists()
+
+    def test_faces_and_blending_reach_the_notebook(self, project, files):
+        assert self.inpaint("mask.png", "--align", "--eyes=6,5,9,5", "--face=1", "--blend=poisson") == 0
+        told = files[0][-1]
+        assert {key: told[key] for key in ("crop", "eyes", "face", "blend")} == {
+            "crop": "aligned", "eyes": "6,5,9,5", "face": 1, "blend": "poisson",
+        }  # fmt: skip
+
+    def test_a_generator_without_alignment_cannot_align(self, project, files, capsys, monkeypatch):
+        generator = tiny_generator(16)
+        monkeypatch.setattr(command_line, "load_generator", lambda name: generator)
+        assert self.inpaint("mask.png", "--align", "--eyes=6,5,9,5") == 1
+        assert "ALIGN=1 (crop: aligned) needs a generator whose file says" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("stem", "slug"), [("photo", "photo"), ("My Photo (2)", "my-photo-2"), ("../a_b", "a-b"), ("фото", "picture")]
