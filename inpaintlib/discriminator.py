@@ -76,17 +76,23 @@ class DiscriminatorEpilogue(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """StyleGAN2 discriminator; arguments as :class:`Generator`, ``mbstd_group_size`` None = the whole batch."""
+    """StyleGAN2 discriminator; arguments as :class:`Generator`.
+
+    ``mbstd_group_size`` None = the whole batch; ``mapping_layers`` of the classes' network, 0 = their embedding alone.
+    """
 
     def __init__(self, c_dim: int = 0, img_resolution: int = 256, img_channels: int = 3, *,
                  architecture: str = "resnet", channel_base: int = 32768, channel_max: int = 512,
-                 conv_clamp: float | None = None, mbstd_group_size: int | None = 4):  # fmt: skip
+                 conv_clamp: float | None = None, mbstd_group_size: int | None = 4,
+                 mapping_layers: int = 8):  # fmt: skip
         super().__init__()
         check_choice("architecture", architecture, ARCHITECTURES)
         check_integer("img_resolution", img_resolution, low=8)
+        check_integer("mapping_layers", mapping_layers, low=0)
         self.config = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels,
                            architecture=architecture, channel_base=channel_base, channel_max=channel_max,
-                           conv_clamp=conv_clamp, mbstd_group_size=mbstd_group_size)  # fmt: skip
+                           conv_clamp=conv_clamp, mbstd_group_size=mbstd_group_size,
+                           mapping_layers=mapping_layers)  # fmt: skip
         self.img_resolution, self.c_dim = img_resolution, c_dim
         self.block_resolutions = resolutions(img_resolution)[:0:-1]
         for res in self.block_resolutions:
@@ -100,7 +106,7 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(width, cmap_dim, img_channels, architecture=architecture,
                                         group_size=mbstd_group_size, clamp=conv_clamp)  # fmt: skip
         if c_dim:
-            self.mapping = Mapping(0, c_dim, cmap_dim, layers=8)
+            self.mapping = Mapping(0, c_dim, cmap_dim, layers=mapping_layers)
 
     def forward(self, image: Tensor, c: Tensor | None = None, *, alone: bool = False) -> Tensor:
         """Returns logits, (N, 1); high = looks real.

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .checks import InpaintError, check_choice
-from .weights import build, like
-from .zoo import ZOO, absent, hub_file
+from .weights import build, like, load_weights
 
 __all__ = ["Percept", "PlainBackbone", "ResidualBackbone", "lpips", "load_percept"]
 
@@ -250,16 +249,21 @@ def load_percept(name: str, *, device: torch.device | str = "cpu") -> Percept:
 
 
 def _lpips_package(name: str):
-    file = hub_file(ZOO[name])
-    if not file.is_file():  # the package would fetch it unasked
-        raise InpaintError(absent(name, ZOO[name], file.parent))
+    state, _ = load_weights(name)
     import lpips as package  # imports torchvision: seconds, so only on request
 
     # The constructors draw from the global generator, and name torchvision's argument as it was once called.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The parameter 'pretrained' is deprecated")
         warnings.filterwarnings("ignore", message="Arguments other than a weight enum")
-        return package.LPIPS(net=name.removeprefix("lpips-"), verbose=False)
+        # Without its backbone's weights: the package would fetch and unpickle them. Its own, v, come with it.
+        model = package.LPIPS(net=name.removeprefix("lpips-"), pnet_rand=True, verbose=False)
+    try:
+        # "slice2.5.weight" there is "features.5.weight" in torchvision's state.
+        model.net.load_state_dict({key: state["features." + key.partition(".")[2]] for key in model.net.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise InpaintError(f"{name} must hold the weights of torchvision's network; {str(error)[:160]}") from None
+    return model
 
 
 class _PackageTaps(nn.Module):

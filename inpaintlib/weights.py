@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .alignment import ALIGNMENTS
 from .checks import InpaintError, check_finite
 from .files import write_atomically
-from .zoo import ZOO, hub_file, located
+from .zoo import ZOO, located
 
 __all__ = ["MODELS", "checksum", "checksums", "like", "load_discriminator", "load_generator", "load_weights",
            "resolve", "save_weights", "serialised", "shipped_names"]  # fmt: skip
@@ -70,8 +70,6 @@ def checksums(*names_or_paths: str) -> dict[str, str]:
 
 def _known(name: str) -> Path | None:
     """Returns the file of a name if it can be told."""
-    if name in ZOO and ZOO[name].kind == "torch hub":
-        return path if (path := hub_file(ZOO[name])).is_file() else None
     known = name in shipped_names() or os.path.isfile(name) or located(name) is not None
     return resolve(name)[0] if known else None
 

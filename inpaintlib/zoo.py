@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .errors import InpaintError
 
-__all__ = ["ZOO", "Entry", "absent", "folder", "hub_file", "located"]
+__all__ = ["ZOO", "Entry", "absent", "folder", "located"]
 
 NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 TORCHVISION = "https://download.pytorch.org/models"
@@ -33,8 +33,8 @@ class Entry(NamedTuple):
         url: its address.
         megabytes: of the download, about.
         licence: of the weights, and of the data that they were trained on.
-        kind: ``generator`` (converted, with its discriminator), ``safetensors`` (used as it is), or ``torch hub``
-            (where its package looks for it).
+        kind: ``generator`` (converted, with its discriminator) or ``state`` (of another network, converted).
+        prefix: of a state's tensors that are kept.
         alignment: how faces lie in a generator's images.
         sha256: the first digits or all, where a source gives them.
         source: of the SHA-256.
@@ -45,6 +45,7 @@ class Entry(NamedTuple):
     megabytes: int
     licence: str
     kind: str = "generator"
+    prefix: str = ""
     alignment: str = "none"
     sha256: str = ""
     source: str = ""
@@ -64,7 +65,7 @@ def _nvidia(about: str, file: str, megabytes: int, data: str, alignment: str = "
 def _torchvision(about: str, file: str, megabytes: int) -> Entry:
     digits = file.rpartition("-")[2].removesuffix(".pth")
     return Entry(f"{about} of LPIPS", f"{TORCHVISION}/{file}", megabytes, "BSD-3-Clause; trained on ImageNet",
-                 "torch hub", sha256=digits, source="the file's name, as torch.hub checks it")  # fmt: skip
+                 "state", "features.", sha256=digits, source="the file's name, as torch.hub checks it")  # fmt: skip
 
 
 FFHQ_TERMS = "FFHQ: CC BY-NC-SA 4.0"
@@ -85,7 +86,7 @@ ZOO: dict[str, Entry] = {
     "clip-vit-b-16": Entry(
         "OpenAI's CLIP ViT-B/16 in open_clip's form, as ViT-B-16-quickgelu:clip-vit-b-16",
         "https://huggingface.co/timm/vit_base_patch16_clip_224.openai/resolve/main/open_clip_model.safetensors",
-        599, "MIT (OpenAI's code and weights); trained on pictures and captions of the web", "safetensors"),
+        599, "MIT (OpenAI's code and weights); trained on pictures and captions of the web", "state"),
 }  # fmt: skip
 
 
@@ -98,22 +99,15 @@ def folder() -> Path:
     return Path(pooch.os_cache("inpaintlib"))
 
 
-def hub_file(entry: Entry) -> Path:
-    """Returns where the package that uses a file of the kind ``torch hub`` looks for it."""
-    import torch  # the zoo itself does without
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / entry.file
-
-
 def located(name: str) -> Path | None:
     """Returns the safetensors file of a name of the zoo (or NAME-discriminator) on this machine.
 
-    None if it is no such name, or its package keeps the file elsewhere.
+    None if it is no such name.
 
     Raises InpaintError if the file is not there, with what to do.
     """
     entry = ZOO.get(name) or ZOO.get(name.removesuffix("-discriminator"))
-    if entry is None or entry.kind == "torch hub" or (name not in ZOO and entry.kind != "generator"):
+    if entry is None or (name not in ZOO and entry.kind != "generator"):
         return None
     path = folder() / f"{name}.safetensors"
     if not path.is_file():

@@ -34,6 +34,9 @@ from .tiny import seeded
 #: What a real file carries is the whole source of NVIDIA's module; what matters is that nobody runs it.
 SOURCE = "import pathlib\npathlib.Path({canary!r}).write_text('ran')\n"
 BUFFERS = ("w_avg", "noise_const", "resample_filter")
+#: Who made a network: the training of StyleGAN2-ADA, its converter of TensorFlow's networks, the StyleGAN3 release.
+ORIGINS = ("ada", "tensorflow", "stylegan3")
+LATER = {"num_fp16_res": 4, "conv_clamp": 256}  # that release's defaults
 ERAS = ("2020", "now")  # of torch and numpy: torch 1.7 and numpy 1, or what is installed
 
 
@@ -210,8 +213,11 @@ def recorded(root: str, state: Mapping[str, Tensor], config: Mapping[str, Any], 
 
 
 def ada_generator(g: Generator, *, num_fp16_res: int = 0, w_avg: bool = True, noise: bool = True,
-                  positional: bool = False, **options: Any) -> Recorded:  # fmt: skip
-    """Returns NVIDIA's object for our generator; ``w_avg`` and ``noise`` leave out what such a network may lack."""
+                  positional: bool = False, origin: str = "ada", **options: Any) -> Recorded:  # fmt: skip
+    """Returns NVIDIA's object for our generator; ``w_avg`` and ``noise`` leave out what such a network may lack.
+
+    ``origin``: one of :data:`ORIGINS`; each writes the arguments in another way.
+    """
     config = g.config | {"num_fp16_res": num_fp16_res}
     state = {key: x for key, x in g.state_dict().items()
              if (w_avg or not key.endswith("w_avg")) and (noise or "noise_" not in key)}  # fmt: skip
@@ -224,20 +230,37 @@ def ada_generator(g: Generator, *, num_fp16_res: int = 0, w_avg: bool = True, no
     if not noise:
         synthesis["use_noise"] = False
     given = {key: config[key] for key in ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")}
+    if origin == "tensorflow":  # the converter states every default
+        mapping |= dict(embed_features=None, layer_features=None, activation="lrelu", lr_multiplier=0.01)
+        mapping.setdefault("w_avg_beta", 0.995)
+        synthesis |= dict(architecture=config["architecture"], resample_filter=[1, 3, 3, 1], use_noise=noise,
+                          activation="lrelu")  # fmt: skip
+    if origin == "stylegan3":  # no group, and what is its default is left out
+        flat = {key: x for key, x in synthesis.items() if LATER.get(key, ...) != x}
+        given |= {"mapping_kwargs": mapping, "fused_modconv_default": "inference_only", **flat}
+        return recorded("Generator", state, config, **given, **options)
     given |= {"mapping_kwargs": mapping, "synthesis_kwargs": synthesis}
     if positional:
         return recorded("Generator", state, config, *given.values(), **options)
     return recorded("Generator", state, config, **given, **options)
 
 
-def ada_discriminator(d: Discriminator, *, num_fp16_res: int = 0, frozen: int = 0, **options: Any) -> Recorded:
+def ada_discriminator(d: Discriminator, *, num_fp16_res: int = 0, frozen: int = 0, origin: str = "ada",
+                      **options: Any) -> Recorded:  # fmt: skip
     """Returns NVIDIA's object for our discriminator; its first ``frozen`` layers hold their weights as buffers."""
     config = d.config | {"num_fp16_res": num_fp16_res}
     given = {key: config[key] for key in ("c_dim", "img_resolution", "img_channels", "channel_base", "channel_max",
                                           "num_fp16_res", "conv_clamp")}  # fmt: skip
     if config["architecture"] != "resnet":
         given["architecture"] = config["architecture"]
-    given |= {"block_kwargs": EasyDict(freeze_layers=frozen) if frozen else EasyDict(), "mapping_kwargs": EasyDict(),
+    depth = {} if config["mapping_layers"] == 8 else {"num_layers": config["mapping_layers"]}
+    if origin == "tensorflow":
+        depth = dict(num_layers=config["mapping_layers"] if config["c_dim"] else 0, embed_features=None,
+                     layer_features=None, activation="lrelu", lr_multiplier=0.1)  # fmt: skip
+    if origin == "stylegan3":
+        given = {key: x for key, x in given.items() if LATER.get(key, ...) != x}
+    given |= {"block_kwargs": EasyDict(freeze_layers=frozen) if frozen else EasyDict(),
+              "mapping_kwargs": EasyDict(depth),
               "epilogue_kwargs": EasyDict(mbstd_group_size=config["mbstd_group_size"])}  # fmt: skip
     top = recorded("Discriminator", d.state_dict(), config, **given, **options)
     layers = [m for m in top.modules() if type(m).__name__ == "Conv2dLayer"]
@@ -247,9 +270,9 @@ def ada_discriminator(d: Discriminator, *, num_fp16_res: int = 0, frozen: int = 
 
 
 def ada_snapshot(g: Generator, d: Discriminator | None = None, *, era: str = "now", other: int = 1,
-                 num_fp16_res: int = 0, augment: bool = True, **options: Any) -> dict:  # fmt: skip
+                 num_fp16_res: int = 0, augment: bool = True, origin: str = "ada", **options: Any) -> dict:  # fmt: skip
     """Returns the dictionary that training writes: ``g`` is the averaged generator, G has other weights."""
-    shared = {"era": era, "num_fp16_res": num_fp16_res}
+    shared = {"era": era, "num_fp16_res": num_fp16_res, "origin": origin}
     last = copy.deepcopy(g)
     for p in last.parameters():
         p.data.add_(float(other))
@@ -452,14 +475,14 @@ def write_rosinality(path: Path, g: Mapping[str, Tensor], d: Mapping[str, Tensor
 
 
 def small_networks(resolution: int = 8, *, seed: int = 0, architecture: str = "skip", c_dim: int = 0, depth: int = 2,
-                   conv_clamp: int | None = None) -> tuple[Generator, Discriminator]:  # fmt: skip
+                   conv_clamp: int | None = None, class_depth: int = 8) -> tuple[Generator, Discriminator]:  # fmt: skip
     """Returns networks whose every weight matters, with ``w_avg`` away from zero."""
     shared = dict(img_resolution=resolution, channel_base=64, channel_max=12, conv_clamp=conv_clamp)
 
     def build() -> tuple[Generator, Discriminator]:
         g = Generator(6, c_dim, 5, architecture=architecture, mapping_layers=depth, **shared)
         other = {"skip": "resnet", "resnet": "skip", "orig": "orig"}[architecture]
-        d = Discriminator(c_dim, architecture=other, mbstd_group_size=2, **shared)
+        d = Discriminator(c_dim, architecture=other, mbstd_group_size=2, mapping_layers=class_depth, **shared)
         for network in (g, d):
             for name, x in network.state_dict().items():
                 if name.endswith(("bias", "noise_strength", "w_avg")):

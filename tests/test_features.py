@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import lpips as package
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
+from safetensors.torch import save_file
 
 from inpaintlib import weights
 from inpaintlib.checks import InpaintError
@@ -22,7 +23,6 @@ from inpaintlib.features import (
     load_percept,
     lpips,
 )
-from inpaintlib.zoo import ZOO
 
 from .tiny import frozen, pictures, seeded, tiny_percept
 
@@ -60,34 +60,59 @@ class TestAgainstThePackage:
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch) -> Path:
-    """An empty folder where torch keeps what it fetched."""
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    return tmp_path / "checkpoints"
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty folder of fetched weights, on a machine where nothing may be downloaded."""
 
-
-def test_loading_the_package_is_silent_and_leaves_the_global_generator_alone(hub):
-    hub.mkdir()
-    state = seeded(lambda: torchvision.models.squeezenet1_1(weights=None)).state_dict()
-    torch.save(state, hub / ZOO["lpips-squeeze"].file)
-    before = torch.get_rng_state()
-    percept = load_percept("lpips-squeeze")
-    assert torch.equal(torch.get_rng_state(), before)
-    assert percept.name == "lpips-squeeze" and len(percept.layer_weights) == 7
-    x = pictures(1, 32)
-    assert not lpips(percept, x, -x).requires_grad and lpips(percept, x.requires_grad_(), -x).requires_grad
-    assert weights.checksums("lpips-squeeze")["lpips-squeeze"].startswith("sha256:")
-
-
-@pytest.mark.parametrize("name", ["lpips-alex", "lpips-squeeze"])
-def test_package_without_weights_gives_one_sentence_and_fetches_nothing(name, hub, monkeypatch):
     def fetch(url: str, **options):
         raise AssertionError("nobody asked for a download")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
-    with pytest.raises(InpaintError, match=f"{name} is not on this machine.*inpaintlib fetch {name}.*{hub}") as caught:
+    monkeypatch.setenv("INPAINTLIB_ZOO", str(tmp_path))
+    return tmp_path
+
+
+@old_argument[0]
+@old_argument[1]
+@pytest.mark.parametrize("net", ["alex", "squeeze"])
+def test_fetched_weights_give_the_packages_values(net, place):
+    model = seeded(lambda: package.LPIPS(net=net, pnet_rand=True, verbose=False))
+    state = {f"features.{key.partition('.')[2]}": x for key, x in model.net.state_dict().items()}
+    save_file(state, place / f"lpips-{net}.safetensors")
+    before = torch.get_rng_state()
+    percept = load_percept(f"lpips-{net}")
+    assert torch.equal(torch.get_rng_state(), before)
+    a, b = pictures(2, 64, seed=1), pictures(2, 64, seed=2)
+    torch.testing.assert_close(lpips(percept, a, b), model(a, b).flatten(), rtol=1e-5, atol=0)
+    assert not lpips(percept, a, b).requires_grad and lpips(percept, a.requires_grad_(), b).requires_grad
+    assert weights.checksums(f"lpips-{net}")[f"lpips-{net}"].startswith("sha256:")
+
+
+@pytest.mark.parametrize("name", ["lpips-alex", "lpips-squeeze"])
+def test_package_without_weights_gives_one_sentence_and_fetches_nothing(name, place):
+    with pytest.raises(
+        InpaintError, match=f"{name} is not on this machine.*inpaintlib fetch {name}.*{place}"
+    ) as caught:
         load_percept(name)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(place):
+    save_file({"features.0.weight": torch.ones(1)}, place / "lpips-squeeze.safetensors")
+    with pytest.raises(InpaintError, match="lpips-squeeze must hold the weights of torchvision's network"):
+        load_percept("lpips-squeeze")
+
+
+def test_a_pickle_of_the_packages_name_is_never_loaded(place, tmp_path, monkeypatch):
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'canary'}",)
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"x": Payload()}, tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
+    with pytest.raises(InpaintError, match="is not on this machine"):
+        load_percept("lpips-squeeze")
+    assert not (tmp_path / "canary").exists()
 
 
 # Shipped networks -------------------------------------------------------------------------------------

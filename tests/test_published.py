@@ -6,6 +6,7 @@ The files are written by :mod:`tests.standin` in the formats that others use.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from inpaintlib.errors import InpaintError
 from inpaintlib.published import convert as converting
 from inpaintlib.published.convert import convert
 from inpaintlib.published.networks import read_networks
+from inpaintlib.published.pickles import read_pickle
+from inpaintlib.published.torchfiles import TORCH_NAMES
 
 from . import standin
 from .test_stylegan2 import FILES, assert_same, golden
@@ -436,3 +439,45 @@ def test_a_name_with_a_line_break_makes_one_line(tmp_path):
     with pytest.raises(InpaintError) as refusal:
         convert(source, tmp_path / "net.safetensors")
     assert "\n" not in str(refusal.value) and "a b.pkl" in str(refusal.value)
+
+
+@pytest.mark.parametrize("origin", standin.ORIGINS)
+@pytest.mark.parametrize(("c_dim", "class_depth"), [(0, 8), (3, 0)])
+@pytest.mark.parametrize("conv_clamp", [None, 256])
+def test_networks_of_every_origin_come_back(tmp_path, in_process, origin, c_dim, class_depth, conv_clamp):
+    g, d = standin.small_networks(c_dim=c_dim, class_depth=class_depth, conv_clamp=conv_clamp)
+    fp16 = 4 if conv_clamp else 0
+    source = standin.write_ada(tmp_path / "net.pkl", g, d, origin=origin, num_fp16_res=fp16)
+    out, other = convert(source, tmp_path / "net.safetensors")
+    for ours, theirs in ((load_generator(out), g), (load_discriminator(other), d)):
+        assert ours.config == theirs.config
+        state = theirs.state_dict()
+        assert all(torch.equal(x, state[key]) for key, x in ours.state_dict().items())
+
+
+def test_classes_mapped_at_another_rate_are_refused(tmp_path, in_process):
+    g, d = standin.small_networks(c_dim=3, class_depth=2)
+    with pytest.raises(InpaintError, match="Discriminator whose argument lr_multiplier is 0.1"):
+        convert(standin.write_ada(tmp_path / "net.pkl", g, d, origin="tensorflow"), tmp_path / "net.safetensors")
+
+
+def test_a_foreign_file_is_not_taken_for_an_old_discriminator(tmp_path, in_process):
+    g, _ = standin.small_networks()
+    mine = tmp_path / "net-discriminator.safetensors"
+    mine.write_bytes(b"mine")
+    with pytest.raises(InpaintError, match=r"net-discriminator\.safetensors would be taken for the discriminator"):
+        convert(standin.write_ada(tmp_path / "net.pkl", g), tmp_path / "net.safetensors")
+    assert mine.read_bytes() == b"mine" and not (tmp_path / "net.safetensors").exists()
+
+
+def test_alignment_stays_when_a_converted_file_is_converted_again(tmp_path, in_process):
+    g, _ = standin.small_networks()
+    (first,) = convert(standin.write_ada(tmp_path / "net.pkl", g), tmp_path / "a.safetensors", alignment="ffhq")
+    (second,) = convert(first, tmp_path / "b.safetensors")
+    assert load_generator(second).alignment == "ffhq"
+
+
+def test_texts_and_dictionaries_of_python_2_are_read():
+    # As Python 2 pickled OrderedDict([("a", 5)]): a list of lists, and texts as SHORT_BINSTRING.
+    stream = io.BytesIO(b"\x80\x02ccollections\nOrderedDict\n](](U\x01aK\x05ee\x85R.")
+    assert read_pickle(stream, TORCH_NAMES) == {"a": 5}

@@ -106,8 +106,8 @@ def test_shipped_name_loads_like_its_file(shipped):
 
 def test_checksums_name_files_and_foreign_networks(shipped):
     expected = f"sha256:{checksum(shipped)}"
-    found = checksums("tiny", str(shipped), "lpips-alex")
-    assert found == {"tiny": expected, str(shipped): expected, "lpips-alex": "weights of another package"}
+    found = checksums("tiny", str(shipped), "ViT-B-16/openai")
+    assert found == {"tiny": expected, str(shipped): expected, "ViT-B-16/openai": "weights of another package"}
 
 
 def test_package_ships_what_its_checksums_name():

@@ -58,7 +58,7 @@ def tiny(place, served, monkeypatch):
     return g, d, asked
 
 
-def test_a_fetched_generator_is_used_by_its_name(tiny, place, capsys):
+def test_a_fetched_generator_is_used_by_its_name(tiny, place, served, capsys):
     g, d, asked = tiny
     assert fetch("tiny") == place / "tiny.safetensors"
     loaded = inpaintlib.load_generator("tiny")
@@ -67,11 +67,12 @@ def test_a_fetched_generator_is_used_by_its_name(tiny, place, capsys):
         assert all(torch.equal(x, ours.state_dict()[key]) for key, x in theirs.state_dict().items())
     said = capsys.readouterr().out
     assert "about 1 MB" in said and "free" in said  # before it comes
-    assert f"SHA-256 {checksum(place / 'tiny.pkl')}, recorded on first use, since no source gives one" in said
+    source = served[0] / "tiny.pkl"
+    assert f"SHA-256 {checksum(source)}, recorded on first use, since no source gives one" in said
     with safe_open(place / "tiny.safetensors", "pt") as f:
         facts = f.metadata()
     assert facts["licence"] == "free" and facts["source"] == "tiny.pkl"
-    assert facts["source_sha256"] == checksum(place / "tiny.pkl")
+    assert facts["source_sha256"] == checksum(source) and not (place / "tiny.pkl").exists()
     assert weights.checksums("tiny") == {"tiny": f"sha256:{checksum(place / 'tiny.safetensors')}"}
 
 
@@ -118,7 +119,20 @@ def test_a_page_in_place_of_the_file_is_refused_and_not_kept(tiny, place, served
     (served[0] / "tiny.pkl").write_text("<html>sign in</html>")
     with pytest.raises(InpaintError, match="it is none"):
         fetch("tiny")
-    assert not list(place.glob("*.pkl")) and not list(place.glob("*.safetensors"))
+    assert not list(place.glob("*"))
+    standin.write_ada(served[0] / "tiny.pkl", tiny[0])  # the next try has a good file, and no record of the bad one
+    fetch("tiny")
+
+
+def test_a_bad_file_put_there_by_hand_stays_and_locks_nothing(tiny, place):
+    place.mkdir()
+    (place / "tiny.pkl").write_text("<html>sign in</html>")
+    with pytest.raises(InpaintError, match="it is none"):
+        fetch("tiny")
+    assert [path.name for path in place.iterdir()] == ["tiny.pkl"]
+    standin.write_ada(place / "tiny.pkl", tiny[0])
+    fetch("tiny")
+    assert (place / "tiny.pkl").exists()
 
 
 def test_a_known_checksum_must_hold(tiny, place, monkeypatch):
@@ -148,21 +162,33 @@ def test_a_damaged_record_is_named(tiny, place):
 def test_plain_safetensors_are_used_as_they_are(place, served, monkeypatch):
     folder, address, _ = served
     save_file({"a": torch.ones(2)}, folder / "model.safetensors")
-    entry = zoo.Entry("a state", f"{address}/model.safetensors", 1, "free", "safetensors")
+    entry = zoo.Entry("a state", f"{address}/model.safetensors", 1, "free", "state")
     monkeypatch.setitem(zoo.ZOO, "state", entry)
     fetch("state")
     assert torch.equal(weights.load_weights("state")[0]["a"], torch.ones(2))
 
 
-def test_torch_hub_files_go_where_their_package_looks(place, served, tmp_path, monkeypatch):
+def test_a_state_of_another_network_is_read_as_data_and_cut_to_what_is_used(place, served, monkeypatch):
     folder, address, _ = served
-    (folder / "net-0000.pth").write_bytes(b"weights")
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    state = {"features.0.weight": torch.ones(2), "classifier.weight": torch.ones(3), "step": torch.tensor(1)}
+    torch.save(state, folder / "net-0000.pth", _use_new_zipfile_serialization=False)
     digits = checksum(folder / "net-0000.pth")[:8]
-    monkeypatch.setitem(
-        zoo.ZOO, "net", zoo.Entry("net", f"{address}/net-0000.pth", 1, "free", "torch hub", sha256=digits)
-    )
-    assert fetch("net") == tmp_path / "hub" / "checkpoints" / "net-0000.pth"
+    facts = {"kind": "state", "prefix": "features.", "sha256": digits, "source": "a paper"}
+    monkeypatch.setitem(zoo.ZOO, "net", zoo.Entry("net", f"{address}/net-0000.pth", 1, "free", **facts))
+    fetch("net")
+    assert set(weights.load_weights("net")[0]) == {"features.0.weight"}
+    assert not list(place.glob("*.pth"))  # what was downloaded is not needed any more
+
+
+def test_a_state_that_is_none_is_refused_and_can_be_replaced(place, served, monkeypatch):
+    folder, address, _ = served
+    monkeypatch.setitem(zoo.ZOO, "net", zoo.Entry("net", f"{address}/model.safetensors", 1, "free", "state"))
+    (folder / "model.safetensors").write_text("<html>sign in</html>")
+    with pytest.raises(InpaintError, match="damaged safetensors"):
+        fetch("net")
+    save_file({"a": torch.ones(2)}, folder / "model.safetensors")
+    fetch("net")
+    assert "a" in weights.load_weights("net")[0]
 
 
 def test_the_list_tells_ours_and_theirs(tiny, place):
@@ -180,9 +206,10 @@ def test_an_unknown_name_lists_the_known_ones(place):
 
 def test_entries_are_whole():
     for name, entry in zoo.ZOO.items():
+        assert entry.file != f"{name}.safetensors", name  # or the converted file would take its place
         assert entry.url.startswith("https://") and entry.megabytes > 0 and entry.licence and entry.about, name
         assert bool(entry.sha256) == bool(entry.source), name  # a checksum without a source would be invented
-        assert entry.kind in ("generator", "safetensors", "torch hub")
+        assert entry.kind in ("generator", "state")
         assert entry.alignment in inpaintlib.weights.ALIGNMENTS
 
 

@@ -1,7 +1,7 @@
 """The process that reads a file which nobody vouches for: little memory, no torch, and only numbers come back.
 
-It is started by :mod:`inpaintlib.published.convert` with a source and one target a network, and writes safetensors. A
-refusal is one sentence on stderr and the exit status 3.
+It is started by :mod:`inpaintlib.published.convert` with a source and one target a network, or one target for a state
+by itself, and writes safetensors. A refusal is one sentence on stderr and the exit status 3.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ..errors import InpaintError
-from .networks import metadata, read_networks
+from .networks import WIDENED, metadata, read_networks, read_state
 
 __all__ = ["REFUSED", "main"]
 
@@ -33,7 +34,7 @@ def _limit(source: Path) -> None:
     limits = {
         "RLIMIT_AS": max(MEMORY, 4 * size),
         "RLIMIT_CPU": SECONDS + size // PACE,
-        "RLIMIT_FSIZE": 2 * size + 2**20,
+        "RLIMIT_FSIZE": WIDENED * size + 2**20,
     }
     for name, value in limits.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -45,10 +46,16 @@ def _limit(source: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Reads the file ``argv[0]``; writes its generator to ``argv[1]``, its discriminator, if any, to ``argv[2]``."""
+    """Reads the file ``argv[0]``; writes its generator to ``argv[1]``, its discriminator, if any, to ``argv[2]``.
+
+    With one target, the file is a state dict of whatever network.
+    """
     source, *targets = map(Path, argv)
     _limit(source)
     try:
+        if len(targets) == 1:
+            save_file(read_state(source), targets[0])
+            return 0
         found = read_networks(source)
         for key, target in zip("GD", targets, strict=True):
             if key in found:
@@ -59,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
     except MemoryError:
         print(f"{source} asks for more memory than a file of its size needs", file=sys.stderr)
         return REFUSED
-    except OSError as error:
-        print(f"{targets[0].parent} cannot be written to: {error.strerror or error}", file=sys.stderr)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
+        print(f"{targets[0].parent} cannot be written to: {reason}", file=sys.stderr)
         return REFUSED
     return 0

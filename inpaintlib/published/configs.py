@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import InpaintError
 from .pickles import short
 
-__all__ = ["ORDERS", "Shapes", "agreed", "discriminator_config", "generator_config"]
+__all__ = ["ORDERS", "Shapes", "agreed", "discriminator_config", "generator_config", "is_later"]
 
 #: Name of a tensor -> its shape.
 Shapes = Mapping[str, tuple[int, ...]]
@@ -30,6 +30,9 @@ MAX_RESOLUTION = 4096
 MAX_WIDTH = 2**16
 MAX_LAYERS = 64
 FIR = [1, 3, 3, 1]
+LR_MULTIPLIER = 0.01  # of mapping networks
+# What the StyleGAN2 of the StyleGAN3 release, which writes a generator's arguments in another way, takes by default.
+LATER = {"num_fp16_res": 4, "conv_clamp": 256}
 
 Width = Annotated[int, Field(ge=0, le=MAX_WIDTH)]
 Clamp = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
@@ -41,11 +44,11 @@ class _Arguments(BaseModel):
 
 
 class _Mapping(_Arguments):
-    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = 8
+    num_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 8
     embed_features: Width | None = None
     layer_features: Width | None = None
     activation: Literal["lrelu"] = "lrelu"
-    lr_multiplier: Annotated[float, Field(ge=0.01, le=0.01)] = 0.01
+    lr_multiplier: Annotated[float, Field(gt=0, le=1)] = LR_MULTIPLIER
     w_avg_beta: float | None = 0.995
 
 
@@ -58,6 +61,7 @@ class _Layers(_Arguments):
 
 class _Synthesis(_Layers):
     architecture: Architecture = "skip"
+    fused_modconv_default: bool | str = True  # how it is computed, not what
     resample_filter: list[int] | tuple[int, ...] = Field(default=FIR)
     fp16_channels_last: bool = False
     use_noise: bool = True
@@ -101,42 +105,57 @@ class _Discriminator(_Layers):
 MODELS = {"Generator": _Generator, "Discriminator": _Discriminator}
 
 
-def _recorded(kind: str, arguments: dict[str, Any]) -> _Generator | _Discriminator:
+def is_later(arguments: Mapping[str, Any]) -> bool:
+    """Tells whether a generator was written by the StyleGAN3 release: its synthesis arguments are not in a group."""
+    return "synthesis_kwargs" not in arguments and bool(arguments.keys() & _Synthesis.model_fields.keys())
+
+
+def _recorded(kind: str, arguments: dict[str, Any], later: bool) -> _Generator | _Discriminator:
+    if later and kind == "Generator":
+        flat = {key: arguments[key] for key in arguments.keys() & _Synthesis.model_fields.keys()}
+        arguments = {key: x for key, x in arguments.items() if key not in flat} | {"synthesis_kwargs": LATER | flat}
+    elif later:
+        arguments = LATER | arguments
     try:
         return MODELS[kind].model_validate(arguments)
     except ValidationError as error:
         first = error.errors()[0]
         key, found = ".".join(map(str, first["loc"])), first.get("input")
         if first["type"] == "extra_forbidden":
-            raise InpaintError(
-                f"has a {kind} with the argument {short(key)}, which StyleGAN2-ADA does not know"
-            ) from None
+            raise InpaintError(f"has a {kind} with the unknown argument {short(key)}") from None
         if first["type"] == "missing":
             raise InpaintError(f"does not record the argument {short(key)} of its {kind}") from None
         what = re.sub(r"^\w+ should", "must", first["msg"])[:120]
         raise InpaintError(f"has a {kind} whose argument {short(key)} {what}; found {short(found)}") from None
 
 
-def agreed(kind: str, config: dict[str, Any], arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def agreed(kind: str, config: dict[str, Any], arguments: dict[str, Any], *,
+           later: bool = False) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
     """Returns the config, completed by the recorded arguments, and notes of what of them has no place in it.
 
     Args:
         kind: ``Generator`` or ``Discriminator``.
         config: of :func:`generator_config` or :func:`discriminator_config`.
         arguments: of the official class's constructor.
+        later: of the file's generator, see :func:`is_later`.
 
     Raises:
         InpaintError: if an argument is unknown or impossible, or contradicts the shapes.
     """
-    a = _recorded(kind, arguments)
+    a = _recorded(kind, arguments, later)
     layers = a.synthesis_kwargs if kind == "Generator" else a
     said = {"c_dim": a.c_dim, "img_resolution": a.img_resolution, "img_channels": a.img_channels,
             "architecture": layers.architecture}  # fmt: skip
     if kind == "Generator":
-        said |= {"z_dim": a.z_dim, "w_dim": a.w_dim, "mapping_layers": a.mapping_kwargs.num_layers}
+        said |= {"z_dim": a.z_dim, "w_dim": a.w_dim}
         _check_filter(layers.resample_filter)
     else:
         _check_filter(a.block_kwargs.resample_filter)
+    if kind == "Generator" or a.c_dim:  # else there is no mapping network, whatever is said of it
+        said["mapping_layers"] = a.mapping_kwargs.num_layers
+        if a.mapping_kwargs.num_layers and a.mapping_kwargs.lr_multiplier != LR_MULTIPLIER:
+            rate = short(a.mapping_kwargs.lr_multiplier)
+            raise InpaintError(f"has a {kind} whose argument lr_multiplier is {rate}; {LR_MULTIPLIER} is known")
     if a.img_resolution == 4 and kind == "Generator":
         said["architecture"] = config["architecture"]  # with a single block all are the same
     for name, value in said.items():
@@ -144,10 +163,8 @@ def agreed(kind: str, config: dict[str, Any], arguments: dict[str, Any]) -> tupl
             raise InpaintError(f"says that its {kind} has {name} {value}, and holds the weights of {config[name]}")
     widths = {"channel_base": layers.channel_base, "channel_max": layers.channel_max}
     for res in _resolutions(a.img_resolution):
-        if _width(res, **widths) != _width(res, config["channel_base"], config["channel_max"]):
-            raise InpaintError(
-                f"says that its {kind} has {_width(res, **widths)} channels at {res} px, and holds others"
-            )
+        if (width := _width(res, **widths)) != _width(res, config["channel_base"], config["channel_max"]):
+            raise InpaintError(f"says that its {kind} has {width} channels at {res} px, and holds weights of others")
     config = config | widths | {"conv_clamp": layers.conv_clamp}
     if kind == "Discriminator":
         config["mbstd_group_size"] = a.epilogue_kwargs.mbstd_group_size
@@ -208,14 +225,17 @@ def _architecture(shapes: Shapes, inner: str) -> str:
     return "resnet" if any(name.endswith(".skip.weight") for name in shapes) else "orig"
 
 
+def _depth(shapes: Shapes) -> int:
+    """The number of a mapping network's layers, at most one more than is allowed."""
+    return next(i for i in range(MAX_LAYERS + 2) if f"mapping.fc{i}.weight" not in shapes or i > MAX_LAYERS)
+
+
 def generator_config(shapes: Shapes) -> dict[str, Any]:
     """Returns the arguments of :class:`~inpaintlib.stylegan2.Generator` that give these shapes.
 
     Raises InpaintError if a tensor that tells is missing, or the shapes are of no generator of this kind.
     """
-    layers = 0
-    while f"mapping.fc{layers}.weight" in shapes and layers <= MAX_LAYERS:
-        layers += 1
+    layers = _depth(shapes)
     w_dim, fan_in = _shape(shapes, "mapping.fc0.weight", 2)
     w_dim = _shape(shapes, f"mapping.fc{layers - 1}.weight", 2)[0]
     c_dim = _shape(shapes, "mapping.embed.weight", 2)[1] if "mapping.embed.weight" in shapes else 0
@@ -242,7 +262,10 @@ def discriminator_config(shapes: Shapes) -> dict[str, Any]:
     if fan_in != fan_out + 1:
         raise InpaintError("has a Discriminator without its one channel of the minibatch standard deviation")
     c_dim = _shape(shapes, "mapping.embed.weight", 2)[1] if "mapping.embed.weight" in shapes else 0
-    return dict(c_dim=c_dim, img_resolution=last,
+    layers = _depth(shapes) if c_dim else 8
+    if layers > MAX_LAYERS:
+        raise InpaintError("has a mapping network of too many layers")
+    return dict(c_dim=c_dim, img_resolution=last, mapping_layers=layers,
                 img_channels=_shape(shapes, f"b{last}.fromrgb.weight", 4)[1],
                 architecture=_architecture(shapes, "b4.fromrgb.weight"), conv_clamp=None, mbstd_group_size=4,
                 **_channels({4: fan_out, **widths}, "Discriminator"))  # fmt: skip

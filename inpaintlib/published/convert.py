@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..alignment import ALIGNMENTS
@@ -32,7 +32,7 @@ from ..weights import checksum, serialised
 from .child import REFUSED
 from .pickles import short
 
-__all__ = ["convert", "discriminator_path"]
+__all__ = ["convert", "convert_state", "discriminator_path"]
 
 CLASSES = {"G": Generator, "D": Discriminator}
 TIMEOUT = 600  # seconds
@@ -56,14 +56,14 @@ def discriminator_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}-discriminator.safetensors")
 
 
-def convert(source: Path, out: Path, *, alignment: str = "none", **facts: str) -> list[Path]:
+def convert(source: Path, out: Path, *, alignment: str | None = None, **facts: str) -> list[Path]:
     """Writes the networks of a published file as safetensors: the averaged generator and, if it is there, D.
 
     Args:
         source: see :mod:`inpaintlib.published.networks` for the forms that are read.
         out: ends in ``.safetensors``; the discriminator goes to :func:`discriminator_path`.
-        alignment: how faces lie in the model's images, one of :data:`~inpaintlib.alignment.ALIGNMENTS`; the file does
-            not say it.
+        alignment: how faces lie in the model's images, one of :data:`~inpaintlib.alignment.ALIGNMENTS`; only files of
+            this project say it themselves, None = what they say, else ``none``.
         facts: further metadata, for instance ``licence="..."``.
 
     Returns:
@@ -74,7 +74,8 @@ def convert(source: Path, out: Path, *, alignment: str = "none", **facts: str) -
             do not fit each other; nothing is written then.
     """
     source, out = Path(source), Path(out)
-    check_choice("alignment", alignment, ALIGNMENTS)
+    if alignment is not None:
+        check_choice("alignment", alignment, ALIGNMENTS)
     if out.suffix != ".safetensors":
         raise InpaintError(f"{out} must end in .safetensors, the format that is written")
     paths = {"G": out, "D": discriminator_path(out)}
@@ -85,19 +86,51 @@ def convert(source: Path, out: Path, *, alignment: str = "none", **facts: str) -
     with tempfile.TemporaryDirectory() as folder:
         parts = {key: Path(folder) / f"{key}.safetensors" for key in CLASSES}
         _read_apart(source, list(parts.values()))
-        facts = {
-            "alignment": alignment,
-            "source": os.fsencode(source.name).decode("utf-8", "replace"),
-            "source_sha256": checksum(source),
-            **facts,
-        }
+        facts = _origin(source) | ({"alignment": alignment} if alignment else {}) | facts
         done = {key: _completed(source, CLASSES[key], part) for key, part in parts.items() if part.exists()}
+    stale = "D" not in done and paths["D"].exists()
+    if stale and (_source(out) is None or _source(out) != _source(paths["D"])):
+        raise InpaintError(f"{paths['D']} would be taken for the discriminator of {out}; move it, or take another name")
     for key in reversed(list(done)):  # the generator last: where it is, everything is
         state, metadata = done[key]
         write_atomically(paths[key], serialised(state, metadata | facts))
-    if "D" not in done:
-        paths["D"].unlink(missing_ok=True)  # of the generator that was there before
+    if stale:
+        paths["D"].unlink()  # of the generator that was there before
     return [paths[key] for key in done]
+
+
+def convert_state(source: Path, out: Path, prefix: str = "", **facts: str) -> None:
+    """Writes a state dict of whatever network as safetensors; read like any other file that nobody vouches for.
+
+    Args:
+        source: a file of ``torch.save`` or safetensors.
+        prefix: only tensors whose names begin so.
+
+    Raises InpaintError as :func:`convert`.
+    """
+    check_writable(out)
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "state.safetensors"
+        _read_apart(source, [part])
+        with safe_open(part, framework="pt") as f:
+            state = {name: f.get_tensor(name) for name in f.keys() if name.startswith(prefix)}  # noqa: SIM118
+    if not state:
+        raise InpaintError(f"{source} must hold tensors whose names begin with {prefix!r}; it has none")
+    write_atomically(out, serialised(state, _origin(source) | facts))
+
+
+def _origin(source: Path) -> dict[str, str]:
+    name = os.fsencode(source.name).decode("utf-8", "replace")  # a file's name may be no text
+    return {"source": name, "source_sha256": checksum(source)}
+
+
+def _source(path: Path) -> str | None:
+    """The SHA-256 of the file that a converted one was made of; None of another file."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            return (f.metadata() or {}).get("source_sha256")
+    except (OSError, SafetensorError):
+        return None
 
 
 def _read_apart(source: Path, targets: list[Path]) -> None:

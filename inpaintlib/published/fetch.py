@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from ..errors import InpaintError
 from ..files import check_writable, write_atomically
 from ..weights import MODELS, checksum, shipped_names
-from ..zoo import ZOO, Entry, folder, hub_file
-from .convert import convert
+from ..zoo import ZOO, Entry, folder
+from .convert import convert, convert_state
 
 __all__ = ["fetch", "listing"]
 
@@ -23,7 +22,7 @@ def listing() -> str:
     sizes = {name: (MODELS / f"{name}.safetensors").stat().st_size for name in shipped_names()}
     rows = [f"{name:22} {n / 1e6:>4.0f} MB  here  shipped, see inpaintlib/models/*.md" for name, n in sizes.items()]
     for name, entry in ZOO.items():
-        here = "here" if _finished(name, entry).is_file() else "-"
+        here = "here" if (folder() / f"{name}.safetensors").is_file() else "-"
         rows.append(f"{name:22} {entry.megabytes:>4} MB  {here:4}  {entry.about}. {entry.licence}. {entry.url}")
     return "\n".join(rows)
 
@@ -31,8 +30,9 @@ def listing() -> str:
 def fetch(name: str) -> Path:
     """Returns the file of a name of the zoo, ready for use; fetches and converts it if it is not there yet.
 
-    A file of the original name that lies in the folder already, put there by hand, is taken instead of the net's. Its
-    SHA-256 must be the known one; where none is known it is recorded, and must be the same from then on.
+    A file of the original name that lies in the folder already, put there by hand, is taken instead of the net's, and
+    stays; a downloaded one goes when it is converted. Its SHA-256 must be the known one; where none is known it is
+    recorded when it has been converted, and must be the same if it is fetched again.
 
     Raises:
         InpaintError: for an unknown name, no network, a file of another SHA-256, or one that cannot be converted.
@@ -40,7 +40,7 @@ def fetch(name: str) -> Path:
     if name not in ZOO:
         raise InpaintError(f"a name of the zoo must be one of {', '.join(ZOO)}; got {name!r}")
     entry = ZOO[name]
-    done = _finished(name, entry)
+    done = folder() / f"{name}.safetensors"
     if done.is_file():
         return done
     check_writable(done)
@@ -48,22 +48,17 @@ def fetch(name: str) -> Path:
     download = _download(name, entry, done.parent)
     try:
         digest = _checked(name, entry, download)
+        facts = {"url": entry.url, "licence": entry.licence}
         if entry.kind == "generator":
-            convert(download, done, alignment=entry.alignment, url=entry.url, licence=entry.licence)
-    except InpaintError:
-        if not by_hand:  # else the next try would find it again
+            convert(download, done, alignment=entry.alignment, **facts)
+        else:
+            convert_state(download, done, entry.prefix, **facts)
+    finally:
+        if not by_hand:  # a bad one would be found again, a good one is not needed any more
             download.unlink(missing_ok=True)
-        raise
-    if entry.kind != "generator" and download != done:
-        os.replace(download, done)
+    _remember(name, digest)
     print(f"{name}: SHA-256 {digest}, {_standing(entry)}")
     return done
-
-
-def _finished(name: str, entry: Entry) -> Path:
-    if entry.kind == "torch hub":
-        return hub_file(entry)
-    return folder() / f"{name}.safetensors"
 
 
 def _download(name: str, entry: Entry, place: Path) -> Path:
@@ -85,15 +80,18 @@ def _download(name: str, entry: Entry, place: Path) -> Path:
 
 
 def _checked(name: str, entry: Entry, download: Path) -> str:
-    """Returns the SHA-256 of a file; raises InpaintError if it is not the known or recorded one, else records it."""
-    digest, record = checksum(download), _record()
-    expected = entry.sha256 or record.get(name, "")
+    """Returns the SHA-256 of a file; raises InpaintError if it is not the known or recorded one."""
+    digest = checksum(download)
+    expected = entry.sha256 or _record().get(name, "")
     if not digest.startswith(expected):
         start = "a SHA-256 that begins with" if len(expected) < 64 else "the SHA-256"
         raise InpaintError(f"{download} must have {start} {expected} ({_standing(entry)}); got {digest}")
-    if name not in record:
-        write_atomically(folder() / RECORD, json.dumps(record | {name: digest}, indent=2).encode())
     return digest
+
+
+def _remember(name: str, digest: str) -> None:
+    """Records the SHA-256 of a file that has proved good."""
+    write_atomically(folder() / RECORD, json.dumps(_record() | {name: digest}, indent=2).encode())
 
 
 def _standing(entry: Entry) -> str:

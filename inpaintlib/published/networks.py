@@ -14,8 +14,9 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,13 +24,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InpaintError
-from .configs import ORDERS, agreed, discriminator_config, generator_config
+from .configs import ORDERS, agreed, discriminator_config, generator_config, is_later
 from .pickles import short
 from .rosinality import discriminator_state, generator_state, is_rosinality
 from .snapshots import Node, constructor, read_snapshot, state_of
 from .torchfiles import Stored, is_torch, opened, read_torch
 
-__all__ = ["Network", "metadata", "read_networks"]
+__all__ = ["Network", "WIDENED", "metadata", "read_networks", "read_state"]
 
 MAX_BYTES = 8 * 2**30
 WIDENED = 4  # the most by which tensors may be larger than their file; bfloat16 becomes twice as large
@@ -64,19 +65,45 @@ def read_networks(path: Path) -> dict[str, Network]:
         InpaintError: naming the file, if it is of no known form, damaged, holds anything that no weights file needs,
             weights that do not fit each other, NaN or infinity.
     """
+    with _reading(path) as stream:
+        found = _read(path, stream)
+        if "G" not in found:
+            raise InpaintError("holds no averaged generator: neither 'G_ema', 'g_ema' nor a generator's state dict")
+        _check_amount(path, [network.state for network in found.values()])
+        for network in found.values():
+            _check_numbers(network.kind, network.state)
+        return found
+
+
+def read_state(path: Path) -> dict[str, np.ndarray]:
+    """Returns a state dict by itself, of whatever network: name -> floating-point numbers; others are left out.
+
+    Raises InpaintError as :func:`read_networks`.
+    """
+    with _reading(path) as stream:
+        if is_torch(stream):
+            found = read_torch(stream)
+            if not isinstance(found, dict):
+                raise InpaintError(f"holds {short(found)}; a dictionary of weights belongs there")
+            state = _arrays(found)
+        else:
+            state = _read_safetensors(path)[0]
+        state = {name: x for name, x in state.items() if x.dtype.kind == "f"}
+        if not state:
+            raise InpaintError("holds no weights")
+        _check_amount(path, [state])
+        _check_numbers("network", state)
+        return state
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file, and names it in whatever refusal comes of reading it."""
     try:
         with opened(path) as stream:
             if path.stat().st_size > MAX_BYTES:
                 raise InpaintError(f"must have at most {MAX_BYTES >> 30} GiB")
-            found = _read(path, stream)
-            if "G" not in found:
-                raise InpaintError("holds no averaged generator: neither 'G_ema', 'g_ema' nor a generator's state dict")
-            total = sum(x.nbytes for network in found.values() for x in network.state.values())
-            if total > WIDENED * path.stat().st_size:
-                raise InpaintError("has tensors that share their numbers, more than a file of its size needs")
-            for network in found.values():
-                _check_numbers(network.kind, network.state)
-            return found
+            yield stream
     except MemoryError:
         raise InpaintError(f"{path} asks for more memory than a file of its size needs") from None
     except RecursionError:
@@ -100,7 +127,7 @@ def _read(path: Path, stream: BinaryIO) -> dict[str, Network]:
 
 
 def _from_snapshot(root: dict[str, Any]) -> dict[str, Network]:
-    out = {}
+    out, later = {}, False
     for key, names in KEYS.items():
         node = root.get(names[0])
         if node is None:
@@ -110,7 +137,9 @@ def _from_snapshot(root: dict[str, Any]) -> dict[str, Network]:
             raise InpaintError(f"has {found} as {names[0]!r}; StyleGAN2's {CLASSES[key]} belongs there")
         state = state_of(node)
         arguments = constructor(node, ORDERS[CLASSES[key]])
-        config, notes = agreed(CLASSES[key], CONFIGS[key]({k: x.size for k, x in state.items()}), arguments)
+        later = later or is_later(arguments)
+        config = CONFIGS[key]({k: x.size for k, x in state.items()})
+        config, notes = agreed(CLASSES[key], config, arguments, later=later)
         out[key] = Network(CLASSES[key], config, {k: x.array() for k, x in state.items()},
                            {"form": "StyleGAN2-ADA pickle", "network": names[0], **notes})  # fmt: skip
     return out
@@ -156,19 +185,33 @@ def _arrays(state: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     return {name: tensor.array() for name, tensor in state.items()}
 
 
-def _from_safetensors(path: Path) -> dict[str, Network]:
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with safe_open(path, framework="np") as f:
-            state = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a mapping)
-            said = json.loads((f.metadata() or {}).get("config", "{}"))
+            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise InpaintError(f"is a damaged safetensors file ({' '.join(str(error).split())[:120]})") from None
+
+
+def _from_safetensors(path: Path) -> dict[str, Network]:
+    state, facts = _read_safetensors(path)
+    try:
+        said = json.loads(facts.get("config", "{}"))
+    except ValueError:
+        said = {}
     found = _from_states({"G": state}, "safetensors")
+    if facts.get("alignment"):  # of a file of this project, as is the clamp
+        found["G"].notes["alignment"] = facts["alignment"]
     clamp = said.get("conv_clamp") if isinstance(said, dict) else None
-    if isinstance(clamp, (int, float)) and not isinstance(clamp, bool) and 0 < clamp < np.inf:  # a file of this project
+    if isinstance(clamp, (int, float)) and not isinstance(clamp, bool) and 0 < clamp < np.inf:
         found["G"].config["conv_clamp"] = clamp
         del found["G"].notes["conv_clamp"]
     return found
+
+
+def _check_amount(path: Path, states: Sequence[Mapping[str, np.ndarray]]) -> None:
+    if sum(x.nbytes for state in states for x in state.values()) > WIDENED * path.stat().st_size:
+        raise InpaintError("has tensors that share their numbers, more than a file of its size needs")
 
 
 def _check_numbers(kind: str, state: Mapping[str, np.ndarray]) -> None:

@@ -283,8 +283,9 @@ def _check_key(key: object) -> None:
         raise InpaintError(f"has {short(key)} as a key")
 
 
-_LITERALS = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
-             "SHORT_BINBYTES", "BINBYTES8"}  # fmt: skip
+# Python 2 wrote its texts as SHORT_BINSTRING and BINSTRING.
+_LITERALS = {"BININT", "BININT1", "BININT2", "BINFLOAT", "SHORT_BINSTRING", "BINSTRING", "BINUNICODE",
+             "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}  # fmt: skip
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 _ACTIONS = {"PROTO", "FRAME", "STOP", "MARK", "LONG1", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD",

@@ -122,9 +122,15 @@ def _rebuild_parameter(tensor: object, requires_grad: object, hooks: object) -> 
 
 
 def _ordered_dict(pairs: object = ()) -> dict:
-    if pairs != () and pairs != []:
+    """A dictionary; Python 2 gave its items as pairs."""
+    if not isinstance(pairs, (tuple, list)):
         raise InpaintError("has an OrderedDict of an unknown form")
-    return {}
+    found = {}
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise InpaintError("has an OrderedDict of an unknown form")
+        found[pair[0]] = pair[1]
+    return found
 
 
 def _storage_type(*_: object) -> None:
@@ -134,6 +140,7 @@ def _storage_type(*_: object) -> None:
 #: What tensors and the dictionaries around them are written with.
 TENSOR_NAMES: Names = {
     ("collections", "OrderedDict"): _ordered_dict,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,  # before torch 0.4, as torchvision's VGG-16
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
 }
