@@ -13,6 +13,7 @@ RESIZE :=
 THRESHOLD :=
 ALIGN :=
 ARGS :=
+PORT :=
 VENV := .venv
 export INPAINTLIB_ROOT := $(CURDIR)
 
@@ -54,7 +55,7 @@ PAGES := $(wildcard $(addprefix inpaintlib/,report.py reference.py formulas.py t
 ASIDE := $(PAGES) $(addprefix inpaintlib/,__main__.py benchmark.py summary.py)
 LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
-.PHONY: all check clean clean-cache env fetch help inpaint lint lock reference test $(REPORTS)
+.PHONY: all check clean clean-cache env explore fetch help inpaint lab lint lock reference test $(REPORTS)
 .PHONY: train-attributes train-clip train-faces64 train-percept
 
 help:  ## list the targets
@@ -69,7 +70,7 @@ env: $(ENV)  ## make the environment (.venv), or check that of PYTHON=...
 
 fetch: $(ENV)  ## get published weights: NAME=ffhq-256 (without NAME, list them)
 	$(READY)
-	@$(RUN) -m inpaintlib fetch $${NAME:-}
+	@$(RUN) -m inpaintlib fetch $(if $(filter command,$(origin NAME)),$(NAME))
 
 test: $(ENV)  ## run the tests [ARGS=-m slow]
 	$(READY)
@@ -98,6 +99,18 @@ inpaint: $(ENV)  ## fill the hole in your own image: IMAGE= MASK= [OUT=] [PROMPT
 	    $${PROMPT+--prompt="$$PROMPT"} $${ATTRIBUTES+--attributes="$$ATTRIBUTES"} \
 	    $${EYES+--eyes="$$EYES"} $${FACE+--face="$$FACE"} $${BLEND+--blend="$$BLEND"} $(if $(filter-out 0,$(ALIGN)),--align) \
 	    $(if $(filter-out 0,$(RESIZE)),--resize-mask) $(if $(filter-out 0,$(THRESHOLD)),--threshold)
+
+# By hand and one at a time, so on all cores, as inpaint is.
+explore lab: PACKAGES := $(PACKAGES), "anywidget", "voila"
+explore lab: export INPAINTLIB_THREADS = $(if $(filter command,$(origin THREADS)),$(THREADS),$(CORES))
+
+explore: $(ENV)  ## serve the explorer as a page on this machine, and print its address [PORT=n] [THREADS=n]
+	$(READY)
+	@$(RUN) -m inpaintlib.explorer.server $(PORT:%=--port %)
+
+lab: $(ENV)  ## open the explorer's notebook in JupyterLab [THREADS=n]
+	$(READY)
+	@$(RUN) -m jupyterlab notebooks/explorer.ipynb
 
 train-attributes: $(ENV)  ## train both attribute classifiers: DATA=folder [ARGS=...]; writes runs/steer
 	$(NEED_DATA)

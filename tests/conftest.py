@@ -41,7 +41,8 @@ def browser():
         chromium.close()
 
 
-LONGEST = ("test_notebooks.py", "test_generators.py", "test_resume.py", "test_makefile.py", "test_site.py")
+LONGEST = ("test_notebooks.py", "test_generators.py", "test_explorer_browser.py", "test_resume.py", "test_makefile.py",
+           "test_site.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
