@@ -8,10 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import framing, params, reference, report, runner
+from . import framing, machine, own, params, reference, report, runner
 from .alignment import ALIGNMENTS
+from .attributes import load_classifier
 from .blending import BLENDS
 from .checks import InpaintError, check_choice
+from .clip import load_clip
+from .features import load_percept
 from .files import check_writable
 from .images import check_png, decode
 from .landmarks import parse_eyes
@@ -63,16 +66,21 @@ def _inpaint(args: argparse.Namespace) -> None:
     overrides = {"profile": folder.name, **{key: str(path.absolute()) for key, path in paths.items()}}
     overrides |= {key: True for key in ("resize_mask", "threshold_mask") if getattr(args, key)}
     overrides |= _faces(args) | _wishes(args)
-    # What can be wrong with the files is said now, not by a notebook some seconds or minutes later.
+    # What can be wrong with files, networks and machine is said now, not by a notebook some seconds or minutes later.
     check_png(out)
     if out.resolve() in (args.image.resolve(), args.mask.resolve()):
         raise InpaintError(f"OUT must be a new file; {out} is the picture or the mask itself")
+    machine.device()
     decode(args.image)
     p = params.Inpaint.from_mapping(runner.checked_parameters(notebook, args.params, overrides))
     p.search()
     problems = _problems(args, p)
-    if (hidden := sum(float(problem.hole.mean()) for problem in problems)) > MOSTLY_HIDDEN:
+    if (hidden := own.hidden_share(problems)) > MOSTLY_HIDDEN:
         print(f"note: the mask hides {hidden:.0%} of the picture (white is the hole); is it inverted?", file=sys.stderr)
+    if (rest := problems[0].rest) is not None:
+        left = int(rest.count_nonzero())
+        print(f"note: {left} pixels of the mask are not face {p.face}'s; they stay as they are", file=sys.stderr)
+    _check_networks(p)
     if p.wishes():
         from . import judging  # imports torchmetrics and its like, which no other verb needs
 
@@ -89,6 +97,15 @@ def _problems(args: argparse.Namespace, p: params.Inpaint) -> list[framing.Probl
     how = {"resize_mask": p.resize_mask, "threshold": p.threshold_mask, "eyes": p.eyes, "face": p.face}
     G = load_generator(p.generator)
     return framing.read(args.image, args.mask, size=G.img_resolution, crop=p.crop, alignment=G.alignment, **how)
+
+
+def _check_networks(p: params.Inpaint) -> None:
+    """Loads the networks that the notebook will read. Raises InpaintError for one that is not there or damaged."""
+    load_percept(p.lpips_network)
+    if p.attributes:
+        load_classifier(p.classifier_network)
+    if p.prompt:
+        load_clip(p.clip_network)
 
 
 def _faces(args: argparse.Namespace) -> dict[str, str | int]:
@@ -146,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         "source", type=Path, help="a .pkl of StyleGAN2-ADA, a .pt or .pth of torch.save, safetensors"
     )
     converter.add_argument("out", type=Path, help="ends in .safetensors; a discriminator goes beside it")
-    converter.add_argument("--alignment", choices=ALIGNMENTS, default="none", help="how faces lie in its images")
+    converter.add_argument("--alignment", choices=ALIGNMENTS, help="how faces lie in its images")
     converter.set_defaults(verb=_convert)
     fetcher = verbs.add_parser("fetch", help="get published weights by their names in the zoo; without a name, list it")
     fetcher.add_argument("names", nargs="*", metavar="NAME")

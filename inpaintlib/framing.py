@@ -8,6 +8,7 @@ mask, and nothing put in its place, can leak into what the search sees.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +19,16 @@ from torch import Tensor
 
 from .alignment import Face, Square, square_of
 from .blending import blend, margin
-from .checks import InpaintError, check_choice, check_image, check_mask
+from .checks import InpaintError, check_choice, check_image, check_integer, check_mask
 from .images import crop, read_image, resize, square_box
 from .landmarks import choose_faces, find_faces, parse_eyes
 from .masks import read_mask, resize_mask
-from .warping import aligned, aligned_hole, inside, known_average, off_centre, unaligned
+from .warping import BAND, aligned, aligned_hole, inside, known_average, off_centre, unaligned
 
 __all__ = ["CROPS", "Problem", "completion", "prepare", "prepare_faces", "read"]
 
 CROPS = ("square", "whole", "aligned")
+WIDEST = 3.0  # a face's square, as a multiple of the photo's larger side; wider, the eyes are no face's in the photo
 
 
 class Problem(NamedTuple):
@@ -39,6 +41,7 @@ class Problem(NamedTuple):
     mask: Tensor  # (1, 1, R, R)
     face: Face | None = None
     square: Square | None = None  # of the face; without box and square it is the whole photo
+    rest: Tensor | None = None  # (1, 1, H, W), the mask's pixels that stay as they are, since one face alone was chosen
 
 
 def read(image: Path, mask: Path, *, size: int, crop: str, resize_mask: bool, threshold: bool, alignment: str = "none",
@@ -53,7 +56,7 @@ def read(image: Path, mask: Path, *, size: int, crop: str, resize_mask: bool, th
         resize_mask, threshold: as ``resize`` and ``threshold`` of :func:`inpaintlib.masks.read_mask`.
         alignment: the generator's; used by ``aligned``, as the next two.
         eyes: where the eyes of the only face are, as :func:`inpaintlib.landmarks.parse_eyes` reads it; "" looks.
-        face: 0 for all faces found, else one of them, 1 is the largest.
+        face: 0 for all faces found, else the one to be filled alone, 1 is the largest.
 
     Raises:
         InpaintError: if a file is unusable, their sizes differ (unless ``resize_mask``), there is no face, eyes or face
@@ -72,8 +75,9 @@ def read(image: Path, mask: Path, *, size: int, crop: str, resize_mask: bool, th
     hole = read_mask(mask, size=tuple(photo.shape[2:]), resize=resize_mask, threshold=threshold)
     if crop != "aligned":
         return [prepare(photo, hole, size=size, crop_to=crop)]
-    faces = choose_faces(find_faces(photo, hole) if given is None else given, face)
-    return prepare_faces(photo, hole, faces, size=size, alignment=alignment)
+    faces = find_faces(photo, hole) if given is None else given
+    choose_faces(faces, face)  # are there so many?
+    return prepare_faces(photo, hole, faces, size=size, alignment=alignment, only=face)
 
 
 def prepare(photo: Tensor, hole: Tensor, *, size: int, crop_to: str = "square") -> Problem:
@@ -104,7 +108,8 @@ def prepare(photo: Tensor, hole: Tensor, *, size: int, crop_to: str = "square") 
     return Problem(photo, hole, box, known_average(part, 1 - part_hole, size), small_hole)
 
 
-def prepare_faces(photo: Tensor, hole: Tensor, faces: Sequence[Face], *, size: int, alignment: str) -> list[Problem]:
+def prepare_faces(photo: Tensor, hole: Tensor, faces: Sequence[Face], *, size: int, alignment: str,
+                  only: int = 0) -> list[Problem]:  # fmt: skip
     """Returns a problem for each face whose square has a part of the hole; in the order of the faces.
 
     A hole pixel that lies in several squares belongs to that in whose middle it lies most; the others do not see it
@@ -115,33 +120,73 @@ def prepare_faces(photo: Tensor, hole: Tensor, faces: Sequence[Face], *, size: i
         faces: at least one.
         size: R, the generator's resolution.
         alignment: the generator's, ``celeba`` or ``ffhq``.
+        only: 0 for all faces, else the number of the only one that is filled, 1 is the first. What of the hole does not
+            belong to it is hidden to the search, and left as it is in the photo (``Problem.rest``).
 
     Raises:
-        InpaintError: for unfit shapes or ranges, or if a part of the hole lies in no square, or nothing is known in one
-            at the generator's size.
+        InpaintError: for unfit shapes or ranges, eyes that imply a square many times larger than the photo, or if a
+            part of the hole lies in no square, the only face has none, or nothing is known in one at the generator's
+            size.
     """
     check_image("photo", photo)
     check_mask("hole", hole, like=photo)
+    check_integer("FACE", only, low=0, high=len(faces))
     squares = [square_of(face, alignment) for face in faces]
-    far = torch.stack([off_centre(square, *photo.shape[2:]) for square in squares])
-    nearest, owner = far.min(dim=0)
-    outside = int((hole * (nearest >= 1)).sum())
-    if outside:
+    for face, square in zip(faces, squares, strict=True):
+        _check_side(face, square, *photo.shape[2:])
+    owner = _owners(hole, squares)
+    if only:
+        return [_chosen(photo, hole, faces[only - 1], squares[only - 1], owner == only, only, size)]
+    if outside := int(hole.count_nonzero() - owner.count_nonzero()):
         which = "the face's square" if len(faces) == 1 else f"the squares of all {len(faces)} faces"
         at = "; ".join(f"middle {s.cx:.0f}, {s.cy:.0f}, side {s.side:.0f}" for s in squares)
         raise InpaintError(
-            f"the mask reaches {outside} pixels beyond {which} ({at}), where the generator draws nothing; hide less, or"
-            " take the centred square with ALIGN=0"
+            f"the mask reaches {outside} pixels beyond {which} ({at}), where the generator draws nothing; hide less,"
+            " fill the part of one face alone with FACE=1 (the largest), or take the centred square with ALIGN=0"
         )
-    problems = []
-    for i, (face, square) in enumerate(zip(faces, squares, strict=True)):
-        mine = hole * (owner == i)
-        if mine.any():
-            small_hole = aligned_hole(hole, square, size)
-            _check_known(small_hole)
-            target = aligned(photo, hole, square, size)
-            problems.append(Problem(photo, mine, None, target, small_hole, face, square))
-    return problems
+    parts = [(face, square, owner == i + 1) for i, (face, square) in enumerate(zip(faces, squares, strict=True))]
+    return [_of_face(photo, hole, face, square, mine, size) for face, square, mine in parts if mine.any()]
+
+
+def _chosen(photo: Tensor, hole: Tensor, face: Face, square: Square, mine: Tensor, number: int, size: int) -> Problem:
+    """The problem of the only face that is filled. Raises InpaintError if no part of the hole is its own."""
+    if not mine.any():
+        raise InpaintError(
+            f"the mask has no part in face {number}, FACE={number}: its {int(hole.count_nonzero())} pixels lie beyond"
+            f" the face's square (middle {square.cx:.0f}, {square.cy:.0f}, side {square.side:.0f}) or nearer to the"
+            " middle of another;"
+            " choose another face, or leave FACE out"
+        )
+    rest = torch.where(mine, 0.0, hole)
+    return _of_face(photo, hole, face, square, mine, size)._replace(rest=rest if rest.any() else None)
+
+
+def _of_face(photo: Tensor, hole: Tensor, face: Face, square: Square, mine: Tensor, size: int) -> Problem:
+    small_hole = aligned_hole(hole, square, size)
+    _check_known(small_hole)
+    return Problem(photo, mine.to(hole), None, aligned(photo, hole, square, size), small_hole, face, square)
+
+
+def _owners(hole: Tensor, squares: Sequence[Square]) -> Tensor:
+    """The number, from 1, of the square in whose middle a hole pixel lies most; 0 in none, or no hole, (1, 1, H, W)."""
+    out = torch.zeros_like(hole, dtype=torch.int16)
+    height, width = hole.shape[2:]
+    for top in range(0, height, step := max(BAND // width, 1)):
+        rows = slice(top, min(top + step, height))
+        if hole[..., rows, :].any():
+            nearest, owner = torch.stack([off_centre(s, height, width, rows) for s in squares]).min(dim=0)
+            out[..., rows, :] = torch.where((hole[..., rows, :] == 1) & (nearest < 1), owner + 1, 0).to(torch.int16)
+    return out
+
+
+def _check_side(face: Face, square: Square, height: int, width: int) -> None:
+    if square.side > WIDEST * max(height, width):
+        (x0, y0), (x1, y1) = face.left_eye, face.right_eye
+        raise InpaintError(
+            f"EYES must be those of one face in the picture; {x0:g},{y0:g} and {x1:g},{y1:g} are"
+            f" {math.hypot(x1 - x0, y1 - y0):.0f} pixels apart, so that the face's square would be {square.side:.0f}"
+            f" pixels wide, in a picture of {width} x {height}"
+        )
 
 
 def _check_known(small_hole: Tensor) -> None:
@@ -162,14 +207,18 @@ def completion(
     for i, (problem, image) in enumerate(zip(problems, images, strict=True)):
         near = _grown(problem.hole, margin(kind, feather)) == 1
         filling, covered = _laid(problem, image.cpu().clamp(-1, 1), picture, near)
-        later = [other.hole == 1 for other in problems[i + 1 :]]
-        unknown = torch.stack(later).any(dim=0) if later else None
+        others = [other.hole == 1 for other in problems[i + 1 :]] + (
+            [] if problem.rest is None else [problem.rest == 1]
+        )
+        unknown = torch.stack(others).any(dim=0) if others else None
         picture = blend(picture, filling, problem.hole, kind=kind, feather=feather, covered=covered, unknown=unknown)
     return picture
 
 
 def _grown(hole: Tensor, by: int) -> Tensor:
     """The hole and all pixels at most ``by`` rows and columns away."""
+    if by == 0:
+        return hole
     rows = F.max_pool2d(hole, (2 * by + 1, 1), stride=1, padding=(by, 0))
     return F.max_pool2d(rows, (1, 2 * by + 1), stride=1, padding=(0, by))
 

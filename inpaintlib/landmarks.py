@@ -48,7 +48,7 @@ def parse_eyes(text: str, *, height: int | None = None, width: int | None = None
         Face(left_eye=(203.0, 101.0), right_eye=(247.0, 103.0), mouth=None)
     """
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(re.fullmatch(r"[+-]?\d+(\.\d*)?", part) for part in parts):
+    if len(parts) != 4 or not all(re.fullmatch(r"[+-]?\d+(\.\d*)?", part, re.ASCII) for part in parts):
         raise InpaintError(
             f"EYES must be four numbers x,y,x,y, pixels of the eye on the left of the picture, then of the other;"
             f" got {text!r}"

@@ -27,8 +27,8 @@ from .record import Watch
 from .store import Store
 from .stylegan2 import Generator
 
-__all__ = ["columns", "cut_out", "histories", "reading", "row_labels", "scores", "search", "whole_hole", "wish_scores",
-           "write"]  # fmt: skip
+__all__ = ["columns", "cut_out", "hidden_share", "histories", "reading", "row_labels", "scores", "search", "whole_hole",
+           "wish_scores", "write"]  # fmt: skip
 
 
 def search(generator: Generator, problem: Problem, p, *, store: Store | None = None, progress=None,
@@ -58,8 +58,14 @@ def sorted_by_loss(record: Inversion) -> Inversion:
 
 
 def whole_hole(problems: Sequence[Problem]) -> Tensor:
-    """Returns the mask as it was given, (1, 1, H, W): all faces' holes."""
+    """Returns what is filled, (1, 1, H, W): all faces' holes."""
     return torch.stack([problem.hole for problem in problems]).amax(dim=0)
+
+
+def hidden_share(problems: Sequence[Problem]) -> float:
+    """Returns the fraction of the picture that the mask hides, with what of it is left unfilled."""
+    rest = problems[0].rest
+    return sum(float(hole.mean()) for hole in (*(p.hole for p in problems), *([] if rest is None else [rest])))
 
 
 def row_labels(problems: Sequence[Problem]) -> list[str]:
@@ -135,6 +141,11 @@ def cut_out(problems: Sequence[Problem], alignment: str) -> str:
             f"{name} has its eyes at {x0:.0f},{y0:.0f} and {x1:.0f},{y1:.0f}; its square is"
             f" {problem.square.side:.0f} pixels wide. "
         )
+    if (rest := problems[0].rest) is not None:
+        text += (
+            f"It alone was chosen: {int(rest.count_nonzero())} pixels of the mask lie beyond its square or belong to"
+            " another face, and are left as they were in the picture. "
+        )
     estimated = alignment == "ffhq" and any(problem.face.mouth is None for problem in problems)
     return text + "Where the mouth is was estimated from the eyes. " * estimated
 
@@ -144,7 +155,7 @@ def reading(problems: Sequence[Problem], records: Sequence[Inversion], judge: Pe
     """Returns the report's closing sentences: what was hidden, where the picture is, what the judges see of the wishes
     (``judged``, of :func:`wish_scores`) or why they do not see the prompt, how the samples differ.
     """
-    hidden, best = sum(float(problem.hole.mean()) for problem in problems), _bests(records)
+    hidden, best = hidden_share(problems), _bests(records)
     text = f"The mask hides {hidden:.1%} of the picture. {cut_out(problems, alignment)}"
     text += f"The best sample{' of each face' if len(records) > 1 else ''} is in `{out}`."
     for name in judged.columns:

@@ -128,8 +128,9 @@ def load(path: Path | str) -> dict[str, Any]:
         raise InpaintError(f"{path} must be a readable YAML file: {reason}") from None
     if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
         raise InpaintError(f"{path} must hold lines of the form 'key: value'; found {str(values)[:40]!r}")
-    if "profile" in values and values["profile"] != path.parent.name:
-        raise InpaintError(f"{path}: profile must be {path.parent.name!r}, its folder; found {values['profile']!r}")
+    folder = path.resolve().parent.name  # "mine.yaml" alone names none
+    if "profile" in values and values["profile"] != folder:
+        raise InpaintError(f"{path}: profile must be {folder!r}, its folder; found {values['profile']!r}")
     return values
 
 

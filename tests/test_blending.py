@@ -104,11 +104,56 @@ def test_holes_that_touch_nothing_known_keep_the_filling():
     assert torch.equal(out[..., 10:, :], PHOTO[..., 10:, :])
 
 
-def test_large_holes_are_iterated_to_the_same_result(monkeypatch):
-    hole = hole_of((3, 4, 20, 25), (26, 30, 4, 11))
-    direct = blend(PHOTO, FILLING, hole, kind="poisson")
+LARGE = 200
+BIG_PHOTO, BIG_FILLING = (0.5 * pictures(1, LARGE, seed=seed) for seed in (1, 2))
+
+
+def large_hole(*, at_border: bool) -> torch.Tensor:
+    hole = torch.zeros(1, 1, LARGE, LARGE)
+    hole[..., 5:180, (0 if at_border else 9) : 185] = 1.0
+    hole[..., 60:64, 90:93] = 0.0
+    return hole
+
+
+@pytest.mark.parametrize("at_border", [False, True])
+@pytest.mark.parametrize("what", ["noise", "stripes"])
+def test_in_large_holes_blocks_give_the_exact_solution_to_a_fraction_of_a_level(monkeypatch, at_border, what):
+    hole = large_hole(at_border=at_border)
+    stripes = 0.5 * (torch.arange(LARGE) + torch.arange(LARGE)[:, None]).mul(0.06).sin().sign().expand(1, 3, -1, -1)
+    photo, filling = (stripes, -stripes) if what == "stripes" else (BIG_PHOTO, BIG_FILLING)
+    exact = blend(photo, filling, hole, kind="poisson")
+    monkeypatch.setattr(blending, "EXACT", 0)
+    found = blend(photo, filling, hole, kind="poisson")
+    assert 0 < (found - exact).abs().max() * 127.5 < 0.25
+    assert torch.equal(found[(hole == 0).expand_as(found)], photo[(hole == 0).expand_as(found)])
+    other = torch.where(hole == 1, pictures(1, LARGE, seed=7), photo)
+    assert torch.equal(blend(other, filling, hole, kind="poisson"), found)
+
+
+def test_blocks_fill_the_hole_once_and_are_small_near_its_rim():
+    inside = large_hole(at_border=False)[0, 0].numpy() == 1
+    blocks = blending._blocks(inside, blending.LEVELS)
+    covered, near = np.zeros(inside.shape, int), []
+    far = np.pad(inside, blending.NEAR)
+    for row, column, side in zip(blocks.row, blocks.column, blocks.side, strict=True):
+        covered[row : row + side, column : column + side] += 1
+        near.append(side > 1 and not far[row : row + side + 16, column : column + side + 16].all())
+    assert np.array_equal(covered, inside.astype(int)) and not any(near)
+    assert blocks.side.max() >= 4 and blocks.unknowns < inside.sum() / 2
+    assert np.array_equal(np.unique(blocks.nodes), np.arange(blocks.unknowns))
+
+
+def test_a_system_with_many_unknowns_is_iterated_to_the_same_result(monkeypatch):
+    hole = large_hole(at_border=True)
+    monkeypatch.setattr(blending, "EXACT", 0)
+    direct = blend(BIG_PHOTO, BIG_FILLING, hole, kind="poisson")
     monkeypatch.setattr(blending, "DIRECT", 0)
-    assert torch.allclose(blend(PHOTO, FILLING, hole, kind="poisson"), direct, atol=1 / 255)
+    assert torch.allclose(blend(BIG_PHOTO, BIG_FILLING, hole, kind="poisson"), direct, atol=1e-4)
+    monkeypatch.setattr(blending, "MOST", 3)
+    with pytest.raises(
+        InpaintError, match="Poisson blending did not converge in 3 iterations in this hole; take BLEND="
+    ):
+        blend(BIG_PHOTO, BIG_FILLING, hole, kind="poisson")
 
 
 def test_a_filling_beyond_the_range_is_clamped():

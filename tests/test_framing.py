@@ -185,7 +185,9 @@ def test_faces_without_a_hole_are_left_out():
     ],
 )
 def test_a_hole_outside_every_square_is_refused(listed, sentence):
-    with pytest.raises(InpaintError, match=sentence + ".*hide less, or take the centred square with ALIGN=0"):
+    with pytest.raises(
+        InpaintError, match=sentence + ".*hide less, .* FACE=1 .*, or take the centred square with ALIGN=0"
+    ):
         faces(listed=listed)
 
 
@@ -193,6 +195,58 @@ def test_a_hole_over_a_whole_face_is_refused():
     hole = 1.0 - hole_at(0, 80, HEIGHT, WIDTH - 80)
     with pytest.raises(InpaintError, match="the mask hides every one of the 16 x 16 pixels"):
         faces(torch.where(off_centre(square_of(LEFT, "ffhq"), HEIGHT, WIDTH) < 1, hole, 0.0), listed=(LEFT,))
+
+
+CLOSE = (LEFT, Face((52.0, 40.0), (66.0, 40.0)))  # their squares overlap
+SHARED = torch.maximum(hole_at(45, 38, 8, 20), hole_at(90, 120, 4, 5))  # a part of each, and 20 pixels of neither
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_chosen_face_is_filled_alone_and_the_rest_of_the_hole_stays(number):
+    (problem,) = framing.prepare_faces(PHOTO, SHARED, CLOSE, size=R, alignment="ffhq", only=number)
+    both = faces(hole_at(45, 38, 8, 20), listed=CLOSE)
+    assert problem.face == CLOSE[number - 1] and torch.equal(problem.hole, both[number - 1].hole)
+    assert torch.equal(problem.rest, SHARED - problem.hole) and problem.rest.sum() > 20
+    assert (problem.mask >= both[number - 1].mask).all(), "what stays unfilled is hidden to the search as well"
+    other = torch.where(SHARED == 1, -PHOTO, PHOTO)
+    (theirs,) = framing.prepare_faces(other, SHARED, CLOSE, size=R, alignment="ffhq", only=number)
+    assert torch.equal(theirs.target, problem.target)
+
+
+@BLENDS
+def test_what_a_chosen_face_leaves_is_neither_changed_nor_looked_at(kind):
+    (problem,) = framing.prepare_faces(PHOTO, SHARED, CLOSE, size=R, alignment="ffhq", only=1)
+    images, rest = [pictures(1, R, seed=5)], problem.rest.expand_as(PHOTO) == 1
+    picture = framing.completion([problem], images, kind=kind)
+    assert torch.equal(picture[rest], PHOTO[rest])
+    other = problem._replace(photo=torch.where(SHARED == 1, -PHOTO, PHOTO))
+    assert torch.equal(framing.completion([other], images, kind=kind)[~rest], picture[~rest])
+
+
+def test_without_a_choice_nothing_is_left():
+    assert all(problem.rest is None for problem in faces())
+
+
+def test_a_chosen_face_without_a_part_of_the_hole_is_refused():
+    with pytest.raises(InpaintError, match="no part in face 1, FACE=1: its 63 pixels lie beyond .* leave FACE"):
+        framing.prepare_faces(PHOTO, hole_at(55, 90, 7, 9), (LEFT, RIGHT), size=R, alignment="ffhq", only=1)
+
+
+def test_owners_do_not_depend_on_the_bands(monkeypatch):
+    whole = faces(hole_at(45, 38, 8, 20), listed=CLOSE)
+    monkeypatch.setattr(framing, "BAND", 300)
+    for ours, theirs in zip(whole, faces(hole_at(45, 38, 8, 20), listed=CLOSE), strict=True):
+        assert torch.equal(ours.hole, theirs.hole)
+
+
+def test_eyes_that_imply_a_square_many_times_the_photo_are_refused():
+    eyes = Face((20.0, 10.0), (65.0, 96.0))
+    sentence = (
+        "EYES must be those of one face in the picture; 20,10 and 65,96 are 97 pixels apart, so that the face's"
+        " square would be 4.. pixels wide, in a picture of 131 x 97"
+    )
+    with pytest.raises(InpaintError, match=sentence):
+        faces(listed=(eyes,), alignment="celeba")
 
 
 # Back into the photo ----------------------------------------------------------------------------------
@@ -285,7 +339,7 @@ def test_the_faces_found_are_taken_largest_first_or_one_of_them(tmp_path, monkey
     monkeypatch.setattr(framing, "find_faces", lambda photo, hole: [LEFT, RIGHT])
     assert [problem.face for problem in aligned(tmp_path)] == [LEFT], "the other has no hole"
     assert aligned(tmp_path, face=1)[0].face == LEFT
-    with pytest.raises(InpaintError, match="the mask reaches 72 pixels beyond the face's square"):
+    with pytest.raises(InpaintError, match="the mask has no part in face 2, FACE=2: its 72 pixels lie beyond"):
         aligned(tmp_path, face=2)
     with pytest.raises(InpaintError, match="FACE must be at most 2, the number of faces found; got 3"):
         aligned(tmp_path, face=3)

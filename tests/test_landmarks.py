@@ -102,6 +102,7 @@ def test_eyes_are_read(text):
         ("nan,2,3,4", "EYES must be four numbers"),
         ("1e3,2,3,4", "EYES must be four numbers"),
         ("1;2;3;4", "EYES must be four numbers"),
+        ("٢٠,30,50,31", "EYES must be four numbers"),
         ("5,5,6,5", "EYES must be two places, at least 2 pixels apart; got '5,5,6,5'"),
         ("50,30,20,30", "EYES must name the eye on the left of the picture first; in '50,30,20,30' it comes last"),
         ("20,30,61,30", "EYES must lie in the picture, 60 x 40 pixels; 61,30 does not"),

@@ -201,6 +201,15 @@ def test_the_reading_tells_each_face_and_averages_their_best(two):
     assert "mouth" not in say(*two, alignment="celeba")
 
 
+def test_the_reading_says_what_a_chosen_face_leaves(generator):
+    problems = framing.prepare_faces(PHOTO, TWO_HOLES, FACES, size=R, alignment="celeba", only=2)
+    record = own.search(generator, problems[0], SETTINGS)
+    text = say(problems, [record])
+    assert f"The mask hides {float(TWO_HOLES.mean()):.1%} of the picture. The face has its eyes at 88,50" in text
+    assert "It alone was chosen: 72 pixels of the mask lie beyond its square or belong to another face, and are" in text
+    assert torch.equal(own.whole_hole(problems), hole_at(55, 90, 7, 9))
+
+
 # Wishes -----------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import math
+from pathlib import Path
 
 import papermill
 import pytest
@@ -99,6 +100,17 @@ def test_a_missing_params_file_is_refused(tmp_path):
         params.load(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize("name", ["mine.yaml", "./mine.yaml", "../smoke/mine.yaml"])
+def test_the_profile_is_the_folder_however_the_file_is_named(tmp_path, monkeypatch, name):
+    (tmp_path / "smoke").mkdir()
+    monkeypatch.chdir(tmp_path / "smoke")
+    Path("mine.yaml").write_text("profile: smoke\n")
+    assert params.load(name) == {"profile": "smoke"}
+    Path("mine.yaml").write_text("profile: full\n")
+    with pytest.raises(InpaintError, match="mine.yaml: profile must be 'smoke', its folder; found 'full'"):
+        params.load(name)
+
+
 def test_a_notebook_without_a_model_is_held_to_the_types_of_its_cell():
     model = params.model_for("own", {"profile": "smoke", "seed": 0, "rate": 0.5, "names": ["a"]})
     assert model.from_mapping({"profile": "smoke", "seed": 0, "rate": 0.1, "names": []}).rate == 0.1
@@ -172,7 +184,7 @@ def test_other_notebooks_have_their_least_values_too(notebook, change, sentence)
         params.MODELS[notebook].from_mapping(right | change)
 
 
-NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [project_root() / "notebooks" / f"{stem}.ipynb" for stem in params.MODELS]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

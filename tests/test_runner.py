@@ -248,6 +248,8 @@ class TestInpaint:
             (["--align", "--face=big"], "FACE must be 1 for the largest face, .* got 'big'"),
             (["--align", "--face=0"], "FACE must be 1 for the largest face, .* got '0'"),
             (["--align", "--eyes=13,8,15,8"], "the mask reaches 24 pixels beyond the face's square"),
+            (["--align", "--eyes=1,1,15,11", "--face=2"], "FACE must be at most 1, the number of faces found; got 2"),
+            (["--align", "--eyes=1,1,15,11"], "1,1 and 15,11 are 17 pixels apart, .* square would be 78 pixels wide"),
             (["--blend=soft"], "BLEND must be one of hard, feathered, poisson; got 'soft'"),
         ],
     )
@@ -256,6 +258,41 @@ class TestInpaint:
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and re.search(sentence, said)
         assert not files and not (project / "reports").exists()
+
+    @pytest.mark.parametrize(
+        ("key", "network", "arguments", "sentence"),
+        [
+            ("lpips_network", '"lpips-vgg"', [], "lpips-vgg"),
+            ("classifier_network", '"gone.safetensors"', ["--attributes=+Smiling"], "gone.safetensors"),
+            ("clip_network", '"gone.safetensors"', ["--prompt=a smiling woman"], "gone.safetensors"),
+        ],
+    )
+    def test_missing_networks_are_one_sentence_before_anything_runs(
+        self, project, files, capsys, monkeypatch, key, network, arguments, sentence
+    ):
+        monkeypatch.setenv("INPAINTLIB_WEIGHTS", str(project / "weights"))
+        monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
+        path = project / "params/smoke/inpaint.yaml"
+        path.write_text(re.sub(rf"^{key}: .*$", f"{key}: {network}", path.read_text(), flags=re.MULTILINE))
+        assert self.inpaint("mask.png", *arguments) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and sentence in said
+        assert not files and not (project / "reports").exists()
+
+    def test_networks_of_no_wish_are_not_needed(self, project, files):
+        path = project / "params/smoke/inpaint.yaml"
+        path.write_text(re.sub("^(classifier|clip)_network: .*$", r'\1_network: "gone"', path.read_text(), flags=re.M))
+        assert self.inpaint("mask.png") == 0 and len(files) == 1
+
+    def test_a_device_that_is_none_is_one_sentence_before_anything_runs(self, project, files, capsys, monkeypatch):
+        monkeypatch.setenv("INPAINTLIB_DEVICE", "nonsense")
+        assert self.inpaint("mask.png") == 1
+        assert capsys.readouterr().err == "error: INPAINTLIB_DEVICE must be cpu, cuda or cuda:N; got 'nonsense'\n"
+        assert not files and not (project / "reports").exists()
+
+    def test_what_a_chosen_face_leaves_is_said(self, project, files, capsys):
+        assert self.inpaint("mask.png", "--align", "--eyes=13,8,15,8", "--face=1") == 0
+        assert capsys.readouterr().err == "note: 24 pixels of the mask are not face 1's; they stay as they are\n"
 
     def test_faces_and_blending_reach_the_notebook(self, project, files):
         assert self.inpaint("mask.png", "--align", "--eyes=6,5,9,5", "--face=1", "--blend=poisson") == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from inpaintlib import warping
 from inpaintlib.alignment import Square
 from inpaintlib.warping import aligned, aligned_hole, inside, known_average, off_centre, unaligned, unaligned_hole
 
@@ -35,7 +36,7 @@ SQUARES = pytest.mark.parametrize(
     [turned(0), turned(33), turned(-100, 52.5), turned(20, 14.0), turned(45, 90.0), turned(10, 40, (2.0, 60.0))],
     ids=["upright", "turned", "far", "small", "larger", "corner"],
 )
-SIZES = pytest.mark.parametrize("size", [12, 64], ids=["shrunk", "grown"])
+SIZES = pytest.mark.parametrize("size", [3, 12, 64], ids=["blocks", "shrunk", "grown"])
 
 
 @SQUARES
@@ -89,6 +90,36 @@ def test_a_hole_grows_by_no_more_than_it_must(square):
                 assert found[row, column] == 0
                 free += 1
     assert free > 20 or square.side < 20
+
+
+@SQUARES
+@SIZES
+def test_tiles_and_bands_make_no_difference(square, size, monkeypatch):
+    whole, hole = aligned(PHOTO, HOLE, square, size), aligned_hole(HOLE, square, size)
+    back, within = unaligned(whole, square, PHOTO, HOLE == 1), inside(square, H, W)
+    monkeypatch.setattr(warping, "TILE", 20)
+    monkeypatch.setattr(warping, "BAND", 200)
+    assert torch.allclose(aligned(PHOTO, HOLE, square, size), whole, atol=1e-4)
+    assert torch.equal(aligned_hole(HOLE, square, size), hole)
+    assert torch.allclose(unaligned(whole, square, PHOTO, HOLE == 1), back, atol=1e-6)
+    assert torch.equal(inside(square, H, W), within)
+
+
+def test_a_face_much_larger_than_the_picture_is_averaged_over_blocks(monkeypatch):
+    """Almost the picture, and a hole at most a block wider, of sampling at full density."""
+    y, x = torch.linspace(-1, 1, H)[:, None], torch.linspace(-1, 1, W)
+    smooth, square = torch.stack([0.5 * x + 0.3 * y, (9 * x).sin() * 0.5 + 0 * y, 0.4 * x * y])[None], turned(20, 48.0)
+    picture, hole = aligned(smooth, HOLE, square, 3), aligned_hole(HOLE, square, 3)
+    wider = aligned_hole(torch.nn.functional.max_pool2d(HOLE, 9, stride=1, padding=4), square, 3)
+    monkeypatch.setattr(warping, "DENSE", 1000)
+    exact, least = aligned(smooth, HOLE, square, 3), aligned_hole(HOLE, square, 3)
+    assert (picture - exact).abs().max() < 0.04
+    assert (least <= hole).all() and (hole <= wider).all()
+
+
+def test_a_square_beside_the_photo_has_no_known_pixel():
+    square = turned(30, 10.0, (-40.0, 200.0))
+    assert aligned_hole(HOLE, square, 8).all() and torch.isfinite(aligned(PHOTO, HOLE, square, 8)).all()
 
 
 def test_an_upright_square_on_whole_pixels_is_a_crop():
