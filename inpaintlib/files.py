@@ -6,12 +6,13 @@ import contextlib
 import os
 import platform
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InpaintError
 
-__all__ = ["check_writable", "remove_orphans", "write_atomically", "writing"]
+__all__ = ["check_writable", "marked", "orphaned", "remove_orphans", "write_atomically", "writing"]
 
 
 @contextlib.contextmanager
@@ -31,7 +32,8 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     Raises InpaintError if the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}{_mark(os.getpid())}")
+    # Of this thread too: another one may be writing the same file.
+    temporary = marked(path.with_name(f"{path.name}.{threading.get_native_id()}"))
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +45,17 @@ def write_atomically(path: Path | str, content: bytes) -> None:
             temporary.unlink()
 
 
+def marked(path: Path) -> Path:
+    """Returns a hidden name beside ``path`` that tells that it is of this process of this machine."""
+    return path.with_name(f".{path.name}{_mark(os.getpid())}")
+
+
+def orphaned(path: Path) -> bool:
+    """Returns whether a name of :func:`marked` is of a process of this machine that runs no more."""
+    pid = path.name.split(".")[-2]
+    return pid.isdecimal() and path.name.endswith(_mark(pid)) and not _runs(int(pid))
+
+
 def _mark(pid: int | str) -> str:
     """The end of a temporary name: it tells whose file it is."""
     return f".{platform.node()}.{pid}.tmp"
@@ -51,8 +64,7 @@ def _mark(pid: int | str) -> str:
 def remove_orphans(*folders: Path | str) -> None:
     """Removes what :func:`write_atomically` left in folders for processes of this machine that were killed."""
     for path in (path for folder in folders for path in Path(folder).glob(".*.tmp")):
-        pid = path.name.split(".")[-2]
-        if pid.isdecimal() and path.name.endswith(_mark(pid)) and not _runs(int(pid)):
+        if orphaned(path):
             with contextlib.suppress(OSError):
                 path.unlink()
 

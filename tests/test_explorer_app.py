@@ -24,8 +24,9 @@ from inpaintlib.explorer.app import App, explore
 from inpaintlib.explorer.brush import SHOWN, STATIC, Brush
 from inpaintlib.explorer.controller import Controller
 from inpaintlib.explorer.events import Failed, Note, Preview
-from inpaintlib.explorer.forms import COMMON, Form
+from inpaintlib.explorer.forms import COMMON, NUMBERS, Form
 from inpaintlib.explorer.live import curve, time_left
+from inpaintlib.explorer.results import Result
 from inpaintlib.explorer.settings import Settings
 from inpaintlib.study import project_root
 from inpaintlib.weights import save_weights
@@ -156,6 +157,72 @@ def test_a_mask_without_hole_or_known_pixels_is_refused(app, press, sentence):
     assert app.status.text.startswith(sentence) and app.status.kind == "error" and not app.run.disabled
 
 
+def test_a_fault_is_shown_until_something_works(app, monkeypatch):
+    app.clear.click()
+    for act in (lambda: draw(app.brush, 2, 3, 4, 5), app.preset.click, lambda: app.gallery.choose(0)):
+        app.clear.click()
+        app.run.click()
+        assert app.status.kind == "error"
+        app.run.click()
+        assert app.status.text.startswith("The mask has no hole"), "said again"
+        tell(app.status, {"kind": "seen"})
+        assert app.status.kind == "error", "to look is no act"
+        app.desk.safe(act)()
+        assert (app.status.text, app.status.kind) == ("", "info")
+
+
+def test_wishes_that_were_not_run_are_kept_and_what_is_half_typed_is_not(app, weights):
+    waiting, prompt = [], app.form.fields["prompt"]
+
+    def call_later(seconds, call):
+        waiting.append(call)
+        return SimpleNamespace(cancel=lambda: waiting.remove(call))
+
+    app._loop = SimpleNamespace(call_later=call_later)
+    prompt.value = "a smi"
+    prompt.value = "a smiling woman"
+    app.form.chips.set_state({"wishes": "+Young"})
+    assert len(waiting) == 1 and app.controller.settings.prompt == "", "not at each letter"
+    waiting.pop()()
+    assert app.controller.settings.prompt == "a smiling woman"
+    app._saving = None
+    prompt.value = "a" * 1001
+    waiting.pop()()
+    assert app.status.kind == "info"
+    later = App(app.controller.session.root, generator=weights)
+    assert later.form.fields["prompt"].value == "a smiling woman" and later.form.chips.wishes == "+Young"
+    later.form.fields["prompt"].value = "a man"
+    later.close()
+    assert App(app.controller.session.root, generator=weights).form.fields["prompt"].value == "a man"
+
+
+def test_a_search_of_an_earlier_page_is_told_and_its_result_is_shown(app, weights, monkeypatch):
+    running = [1]
+    monkeypatch.setattr(Controller, "others_running", lambda self: running[0], raising=False)
+    later = App(app.controller.session.root, generator=weights)
+    assert later.status.text.startswith("A search of an earlier page still runs")
+    app.run.click()
+    finish(app)
+    running[0] = 0
+    later._poll()
+    assert later.status.text == "Result 1 of an earlier page is here." and len(later.gallery.tiles.tiles) == 2
+    later._polling = True
+    later._poll()
+    assert later.status.text == "The search of an earlier page has ended." and not later._polling
+    later.close()
+
+
+def test_each_picture_of_a_result_is_read_once(app, monkeypatch):
+    app.run.click()
+    finish(app)
+    read, picture = [], Result.picture
+    monkeypatch.setattr(Result, "picture", lambda self, i, longest: read.append(i) or picture(self, i, longest))
+    app.gallery.result = None
+    app.gallery.show(app.controller.results)
+    app.gallery.choose(1)
+    assert read == [0, 1] and app.gallery.spread.tiles[0]["lines"][1].startswith("at most 0.")
+
+
 def test_what_nobody_foresaw_is_one_sentence_and_a_log(app, monkeypatch):
     def fails(*args, **options):
         raise RuntimeError("secret <b>detail</b>")
@@ -262,7 +329,7 @@ def test_presets_and_files_of_masks(app, monkeypatch):
     saved = sent_files(app.save, monkeypatch)["mask.png"]
     app.clear.click()
     send_file(app.load, "mask.png", saved, piece=20)
-    assert np.array_equal(app.controller.editor.mask, left) and app.status.text == "The mask of mask.png is here."
+    assert np.array_equal(app.controller.editor.mask, left) and app.status.text == "The mask of “mask.png” is here."
     send_file(app.load, "mask.png", picture())
     assert "must be 16 x 16 pixels" in app.status.text and app.status.kind == "error"
 
@@ -277,6 +344,8 @@ def test_faces_are_chosen_and_drawn_anew(app):
     assert app.controller.origin == "generated face, seed 8" and "seed 8" in app.origin.value and app.faces.chosen == 2
     tell(app.faces, {"kind": "chosen", "place": 6})
     assert app.controller.origin == "generated face, seed 8"
+    app.other.click()
+    assert app.faces.chosen == -1
     app.random.click()
     assert app.controller.origin != "generated face, seed 8" and app.faces.chosen == -1
 
@@ -287,6 +356,10 @@ def test_an_upload_comes_in_pieces_and_its_name_is_text(app):
     assert (app.brush.height, app.brush.width) == (20, 24) and app.brush.title == EVIL
     send_file(app.upload, EVIL, b"no picture")
     assert app.status.kind == "error" and EVIL in app.status.text and app.controller.photo.shape[2:] == (20, 24)
+    send_file(app.upload, "bomb.png", b"no picture")
+    assert app.status.text.startswith("“bomb.png” must be a PNG")
+    tell(app.upload, {"kind": "piece", "id": "1", "name": "a.png", "at": 0, "total": "a lot"}, b"")
+    assert "by an error that nobody foresaw" in app.status.text
 
 
 def test_uploads_that_are_empty_huge_lost_or_overtaken():
@@ -296,7 +369,7 @@ def test_uploads_that_are_empty_huge_lost_or_overtaken():
     tell(upload, about | {"total": 0}, b"")
     tell(upload, about | {"total": upload.most + 1}, b"")
     tell(upload, {"kind": "lost", "id": "1", "name": "../b.png"})
-    assert [text.split()[0] for text in refused] == ["a.png", "a.png", "b.png"] and got == {}
+    assert [text.split()[0] for text in refused] == ["“a.png”", "“a.png”", "“b.png”"] and got == {}
     tell(upload, about | {"total": 4}, b"12")
     tell(upload, about | {"total": 4, "id": "2", "name": "c.png"}, b"56")
     tell(upload, about | {"total": 4, "at": 2}, b"34")
@@ -324,11 +397,20 @@ def test_the_form_keeps_the_defaults_and_what_it_does_not_show():
     assert set(COMMON) <= set(form.chips.names) and len(form.chips.names) == 40
 
 
+def test_every_number_of_the_form_can_be_used():
+    form = Form()
+    form.show(Settings())
+    for end in ("min", "max"):
+        for name in NUMBERS:
+            form.fields[name].value = getattr(form.fields[name], end)
+        form.settings()
+
+
 def test_the_form_names_what_cannot_be_used(app):
-    app.form.fields["clip_weight"].value = 0.0
+    app.form.fields["prompt"].value = "a" * 1001
     app.run.click()
-    assert app.status.text.startswith("Settings: clip_weight must be greater than 0")
-    app.form.fields["clip_weight"].value = 1.0
+    assert app.status.text.startswith("Prompt must have at most 1000 characters")
+    app.form.fields["prompt"].value = ""
     app.form.chips.wishes = "+Smilling"
     app.run.click()
     assert app.status.kind == "error" and "Smilling" in app.status.text
@@ -338,6 +420,11 @@ def test_a_curve_is_drawn_of_whatever_the_losses_are():
     svg = curve({"objective": [3.0, float("nan"), 1.0], "mse": [1.0, 1.0, 0.5], "best": [3.0, 3.0, 1.0]})
     assert svg.count("<polyline") == 2 and "nan" not in svg and "mse 0.5" in svg
     assert curve({"objective": [2.0], "best": [2.0]}).count("0.0,0.0") == 2
+    assert "wishes begin" not in svg and "mse" in svg
+    late = {"objective": [3.0, 2.0, 4.0], "mse": [3.0, 2.0, 2.0], "clip": [float("nan")] * 2 + [1.0], "best": [3.0] * 3}
+    assert '<line class="ex-begin" x1="320.0"' in curve(late) and "clip 1<" in curve(late)
+    early = curve({name: values[:2] for name, values in late.items()})
+    assert "wishes begin" not in early and "clip" not in early
     assert len(curve({"objective": [1.0] * 5000, "best": [1.0] * 5000})) < 10_000
     assert [time_left(x) for x in (0.2, 8.4, 200)] == ["nearly done", "about 8 s left", "about 3 min left"]
 
@@ -386,7 +473,7 @@ def test_the_scripts_are_part_of_the_package():
 
 def kernels(*living, ended):
     manager = SimpleNamespace(list_kernels=lambda: list(living), shutdown_kernel=ended.append)
-    return SimpleNamespace(kernel_manager=manager)
+    return SimpleNamespace(kernel_manager=manager, set_status=lambda code: None)
 
 
 def kernel(id, connections, moment="2020-01-01T00:00:00.000000Z"):
@@ -403,8 +490,8 @@ def test_a_visit_too_many_ends_a_kernel_without_a_page_or_is_asked_to_wait(monke
     three = [kernel(str(i), 1) for i in range(server.MOST - 1)]
     assert server.admit(kernels(*three, ended=ended), notebook, "") is notebook
     young = kernel("young", 0, "2999-01-01T00:00:00Z")
-    full = server.admit(kernels(*three, young, ended=ended), notebook, "")
-    assert full.cells[0].source.startswith("# The explorer is full") and full.metadata == notebook.metadata
+    with pytest.raises(server.tornado.web.Finish, match="<h1>The explorer is full</h1>"):
+        server.admit(kernels(*three, young, ended=ended), notebook, "")
     assert server.admit(kernels(*three, kernel("old", 0), ended=ended), notebook, "") is notebook
     assert ended == ["old"]
 

@@ -146,9 +146,9 @@ def pixels(content: bytes) -> np.ndarray:
 
 def saved(root: Path, mask: np.ndarray) -> bool:
     """Whether the mask is kept as it is, within a few seconds."""
-    path = root / "reports" / "explorer" / "last" / "mask.png"
+    folder = root / "reports" / "explorer" / "last"
     for _ in range(100):
-        if path.is_file() and np.array_equal(pixels(path.read_bytes()) > 0, mask):
+        if any(np.array_equal(pixels(path.read_bytes()) > 0, mask) for path in folder.glob("mask-*.png")):
             return True
         time.sleep(0.1)
     return False
@@ -174,6 +174,7 @@ def fill_in_by_hand(page, root: Path) -> np.ndarray:
     press(page, "Run")
     progress, drawn = page.locator(".ex-progress progress"), page.locator(".ex-tile:visible img[alt='Seed 0']").nth(1)
     progress.wait_for()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     step, source = float(progress.get_attribute("value")), drawn.get_attribute("src")
     expect(drawn).not_to_have_attribute("src", source, timeout=PATIENCE)
     expect(progress).not_to_have_attribute("value", f"{step:.0f}", timeout=PATIENCE)
@@ -183,6 +184,7 @@ def fill_in_by_hand(page, root: Path) -> np.ndarray:
     covers(page, left)
     press(page, "Stop")
     says(page, r"Result 1 is stopped after \d+ steps")
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_focused()
 
     for text in ("Sample 1", "Sample 2", "prompt: ", "Spread"):
         expect(page.locator(".ex-results")).to_contain_text(text)
@@ -238,6 +240,8 @@ def test_the_page_fills_and_survives_bad_input_and_a_reload(tab, root):
         is_as_it_was(page, mask)
         looks_right(page)
         refuses_and_takes_files(page)
+        keeps_what_is_typed(page, root)
+        says_that_python_is_gone(page)
     assert "Traceback" not in (root / "server.log").read_text()
 
 
@@ -253,6 +257,29 @@ def refuses_and_takes_files(page) -> None:
     expect(page.locator(".ex-app")).to_contain_text(f"{name}, 2000 × 2100 pixels", timeout=PATIENCE)
     press(page, "Run")
     says(page, "The mask has no hole")
+
+
+def keeps_what_is_typed(page, root: Path) -> None:
+    page.get_by_label("Prompt", exact=True).fill("an old man")
+    expect(page.locator(".ex-status [role=status]")).to_be_empty(timeout=PATIENCE)  # the fault before is past
+    kept = root / "reports" / "explorer" / "last" / "settings.yaml"
+    for _ in range(100):
+        if "an old man" in kept.read_text():
+            break
+        time.sleep(0.1)
+    page.reload()
+    page.locator(".ex-brush canvas").wait_for()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("an old man")
+
+
+def says_that_python_is_gone(page) -> None:
+    kernels = [p for p in psutil.Process().children(recursive=True) if any("ipykernel" in arg for arg in p.cmdline())]
+    assert kernels
+    for kernel in kernels:
+        kernel.kill()
+    expect(page.get_by_role("alert")).to_contain_text("reports/explorer/", timeout=PATIENCE)
+    icons = """all => all.map((e) => getComputedStyle(e, "::before").content).filter((text) => text !== "none")"""
+    assert page.locator(".ex-app, .ex-app *").evaluate_all(icons) == []
 
 
 # Inputs and buttons that are seen, but that nobody can name.

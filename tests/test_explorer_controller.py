@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from inpaintlib.checks import InpaintError
 from inpaintlib.explorer import canvas, filling, pictures, previews
 from inpaintlib.explorer.controller import Controller
 from inpaintlib.explorer.events import Failed, Finished, Note, Preview, StateChanged
+from inpaintlib.explorer.session import Session
 from inpaintlib.explorer.settings import Settings
 from inpaintlib.images import from_uint8, read_image
 from inpaintlib.weights import save_weights
@@ -489,6 +491,79 @@ def test_a_stroke_is_kept_soon_without_a_close(explorer, tmp_path, weights, monk
     again = Controller(tmp_path, generator=weights)
     assert np.array_equal(again.editor.mask, explorer.editor.mask)
     again.close()
+
+
+def painted(explorer, *box):
+    explorer.editor.clear()
+    explorer.editor.rectangle(*box)
+    return explorer.editor.mask
+
+
+def test_an_older_page_that_ends_does_not_touch_what_a_newer_one_has_kept(explorer, tmp_path, weights):
+    explorer.canvas.save()
+    newer = Controller(tmp_path, generator=weights)
+    mask = painted(newer, 1, 1, 5, 5)
+    newer.canvas.save()
+    explorer.close()
+    assert np.array_equal(Session(tmp_path).restore().mask, mask)
+    painted(explorer, 8, 8, 9, 9)  # not yet saved
+    explorer.close()
+    assert np.array_equal(Session(tmp_path).restore().mask, mask)
+    newer.close()
+
+
+def test_what_was_just_painted_is_kept_by_close_also_after_a_restart(explorer, tmp_path, weights):
+    explorer.close()
+    again = Controller(tmp_path, generator=weights)
+    mask = painted(again, 1, 1, 5, 5)
+    again.close()
+    assert np.array_equal(Session(tmp_path).restore().mask, mask)
+
+
+def test_opening_a_page_changes_nothing_on_the_disk(explorer, tmp_path, weights, monkeypatch):
+    explorer.canvas.save()
+    monkeypatch.setattr(canvas, "SAVE_AFTER", 0.0)
+    again = Controller(tmp_path, generator=weights)
+    assert again.canvas._timer is None
+    again.close()
+    assert explorer.session.owns
+
+
+def test_two_pages_keep_photo_and_mask_of_one_of_them(explorer, tmp_path, weights):
+    other = Controller(tmp_path, generator=weights)
+    other.choose_generated(5)
+    theirs = painted(other, 1, 1, 5, 5)
+    other.canvas.save()
+    mine = painted(explorer, 8, 8, 9, 9)
+    for page, mask in ((explorer, mine), (other, theirs)):
+        page.canvas.save()
+        last = Session(tmp_path).restore()
+        assert torch.equal(last.photo, page.photo) and last.origin == page.origin and np.array_equal(last.mask, mask)
+    other.close()
+
+
+def test_settings_are_kept_without_a_run_and_soon(explorer, tmp_path, weights):
+    settings = Settings(prompt="a smiling woman", samples=2, steps=77, seed=3)
+    began = time.perf_counter()
+    for samples in range(1, 11):
+        explorer.remember(settings.model_copy(update={"samples": samples}))
+    assert time.perf_counter() - began < 1
+    again = Controller(tmp_path, generator=weights)
+    assert again.settings == settings.model_copy(update={"samples": 10, "generator": weights})
+    again.close()
+
+
+def test_a_search_of_another_page_is_told_of(explorer, watcher, tmp_path, weights):
+    other = Controller(tmp_path, generator=weights)
+    watcher.hold()
+    explorer.run(FEW)
+    assert watcher.previewed.wait(30)
+    assert (explorer.others_running(), other.others_running()) == (0, 1)
+    Controller(tmp_path, generator=weights).close()  # it removes nothing that is being written
+    watcher.go.set()
+    assert explorer.wait(60) and not watcher.of(Failed)
+    assert other.others_running() == 0
+    other.close()
 
 
 def test_a_disk_that_takes_nothing_is_remarked_on(explorer, watcher, monkeypatch):

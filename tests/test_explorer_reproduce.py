@@ -53,10 +53,11 @@ def test_the_line_of_a_result_makes_the_same_png_bit_for_bit(tmp_path):
         explorer.close()
         torch.set_num_threads(1)  # as the other tests have it
     (result,) = explorer.results
-    line = shlex.split(result.command)
-    assert line[-1] == "THREADS=2"
+    assert result.command.startswith("# in the project's folder\nmake inpaint ")
+    line = shlex.split(result.command, comments=True)
+    assert line[-2:] == [f"PYTHON={sys.executable}", "THREADS=2"], "which this project has no .venv for"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("INPAINTLIB_", "MAKE"))}
-    done = subprocess.run([*line, f"PYTHON={sys.executable}"], cwd=tmp_path, env=kept, capture_output=True, text=True)
+    done = subprocess.run(line, cwd=tmp_path, env=kept, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (result.folder / "again.png").read_bytes() == result.png(0)
     assert read_result(result.folder) is not None

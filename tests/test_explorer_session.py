@@ -6,7 +6,10 @@ import io
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from inpaintlib.explorer.controller import Controller
 from inpaintlib.explorer.results import Result, read_result, zip_of
 from inpaintlib.explorer.session import Session
 from inpaintlib.explorer.settings import Settings
+from inpaintlib.files import marked
 from inpaintlib.images import read_image
 from inpaintlib.weights import load_generator, save_weights
 
@@ -55,6 +59,12 @@ def photo_png() -> bytes:
     levels = ((pictures(1, 60)[0, :, :40].permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def turned_png() -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(photo_png())).rotate(180).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -120,8 +130,10 @@ def test_the_zip_holds_every_file_and_is_the_same_each_time(made, tmp_path):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert sorted(archive.namelist()) == [f"explorer-0001/{name}" for name in FILES]
+        said = b"# The paths are those of reports/explorer/0001, where these files are from.\n"
         for name in FILES:
-            assert archive.read(f"explorer-0001/{name}") == (result.folder / name).read_bytes()
+            content = (result.folder / name).read_bytes()
+            assert archive.read(f"explorer-0001/{name}") == (said if name == "command.txt" else b"") + content
         assert all(stat.S_IMODE(entry.external_attr >> 16) == 0o644 for entry in archive.infolist())
 
 
@@ -185,6 +197,37 @@ def test_what_a_kill_leaves_is_no_result_and_its_number_is_not_used_again(made, 
     assert not (session.folder / ".0002").exists(), "what is not finished is removed"
 
 
+def test_what_was_killed_is_removed_at_the_next_start_and_what_runs_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    session, own = Session(tmp_path), marked(Path("x")).name
+    node = own.removeprefix(".x.").removesuffix(f".{os.getpid()}.tmp")
+    with session.begin() as running:
+        for name in (".0002", ".0003", ".0004"):
+            (session.folder / name).mkdir()
+        (session.folder / f".0002.0123abcd.{node}.{dead.pid}.tmp").touch()
+        (session.folder / ".0003.0123abcd.elsewhere.1.tmp").touch()
+        (session.folder / "last").mkdir()
+        (session.folder / f"last/.mask.png.7.{node}.{dead.pid}.tmp").touch()
+        session.tidy()
+        names = {path.name for path in session.folder.iterdir()}
+        assert names == {".0001", ".0003", "last", running.claim.name, ".0003.0123abcd.elsewhere.1.tmp"}
+        assert not os.listdir(session.folder / "last")
+        running.write("a", b"1")
+        assert running.finish().name == "0001"
+
+
+def test_searches_of_other_explorers_are_counted(tmp_path):
+    one, two = Session(tmp_path), Session(tmp_path)
+    assert one.others_running() == 0
+    with one.begin():
+        assert (one.others_running(), two.others_running()) == (0, 1)
+        with two.begin(), two.begin():
+            assert (one.others_running(), two.others_running()) == (2, 1)
+    assert (one.others_running(), two.others_running()) == (0, 0)
+    assert not os.listdir(one.folder)
+
+
 def test_two_explorers_take_different_numbers(tmp_path):
     with Session(tmp_path).begin() as one, Session(tmp_path).begin() as two:
         assert (one.number, two.number) == (1, 2)
@@ -237,22 +280,43 @@ def test_the_last_state_comes_back(left):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89PNG"])
-@pytest.mark.parametrize("name", ["photo.png", "mask.png", "settings.yaml", "origin.txt"])
+@pytest.mark.parametrize("name", ["photo.png", "mask-*.png", "settings.yaml", "origin.txt", "owner.txt"])
 def test_what_of_it_is_damaged_is_as_at_the_beginning(left, name, content):
-    path = left.folder / "last" / name
+    (path,) = (left.folder / "last").glob(name)
     path.unlink() if content is None else path.write_bytes(content)
     last = left.restore()
     assert (last is None) == (name == "photo.png")
     if last is not None:
-        assert last.mask.any() == (name != "mask.png") and last.mask.shape == (40, 60)
+        assert last.mask.any() == (name != "mask-*.png") and last.mask.shape == (40, 60)
         assert last.settings.samples == (4 if name == "settings.yaml" else 3)
 
 
 def test_another_photo_does_not_get_the_old_ones_mask(left):
-    left.keep_photo(photo_png(), "another")
+    left.keep_photo(turned_png(), "another")
     assert not left.restore().mask.any()
     left.keep_mask(np.ones((3, 3), bool))
     assert not left.restore().mask.any()
+    left.keep_photo(photo_png(), "me.png")
+    assert not left.restore().mask.any()
+    assert not list((left.folder / "last").glob("mask-*.png")), "nor are old masks collected"
+
+
+def test_a_kill_between_photo_and_mask_leaves_no_mask_of_another_photo(left, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "keep_mask", lambda *_: pytest.fail("not so far"))
+        patch.setattr("inpaintlib.explorer.session._remove", lambda path: None)
+        left.keep_photo(turned_png(), "another")
+    assert not left.restore().mask.any() and left.restore().origin == "another"
+
+
+def test_photo_and_mask_are_of_the_session_that_kept_them_last(left, tmp_path):
+    assert left.owns and not left.overtaken
+    other = Session(tmp_path)
+    assert other.restore().mask.any() and not other.owns and not other.overtaken
+    other.keep_photo(turned_png(), "another")
+    assert other.owns and left.overtaken and not left.owns
+    left.keep_mask(np.ones((40, 60), bool))
+    assert other.restore().origin == "another" and not other.restore().mask.any(), "as of a race"
 
 
 def test_settings_of_an_older_version_are_the_defaults(left):

@@ -72,3 +72,5 @@ def test_the_command_is_one_line_that_a_shell_reads_back():
     line = command("my photo.png", "m.png", "$HOME/p.yaml", "it's.png", 3)
     assert shlex.split(line) == ["make", "inpaint", "IMAGE=my photo.png", "MASK=m.png", "PARAMS=$HOME/p.yaml",
                                  "OUT=it's.png", "THREADS=3"]  # fmt: skip
+    other = shlex.split(command("a", "b", "c", "d", 1, "/my envs/bin/python"))
+    assert other[-2:] == ["PYTHON=/my envs/bin/python", "THREADS=1"]

@@ -273,7 +273,7 @@ ALLOWED = {
     # Its widgets, and the server of the page:
     "explorer.brush": {"checks", "explorer.pictures"},
     "explorer.parts": {"checks", "explorer.brush", "explorer.pictures"},
-    "explorer.forms": {"attributes", "blending", "explorer.parts", "explorer.settings", "framing", "invert"},
+    "explorer.forms": {"attributes", "blending", "checks", "explorer.parts", "explorer.settings", "framing", "invert"},
     "explorer.live": {"explorer.events", "explorer.parts", "explorer.pictures", "figures", "images"},
     "explorer.gallery": {"explorer.parts", "explorer.pictures", "explorer.results"},
     "explorer.app": {

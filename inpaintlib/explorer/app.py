@@ -37,6 +37,9 @@ from .results import Result
 __all__ = ["App", "explore"]
 
 FACES = 6  # generated ones to choose from
+TILE = 256  # pixels of their pictures' longer side, at most
+ENDED = "The search of an earlier page has ended."
+CALM, POLL = 0.5, 2.0  # seconds: without a change until settings are kept; between two looks for others' results
 FIRST_MASK = ("center", 0.2)  # so that Run alone does something
 
 
@@ -57,21 +60,24 @@ class App:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:  # outside of a kernel, where whoever waits for events calls drain
             self._loop = None
-        self.status, self._warm = Status(lambda: self.desk.safe(self._seen)()), False
+        self.status, self._warm = Status(lambda: self.desk.safe(self._seen, clears=False)()), False
         self.desk = Desk(self.status, self._log, self.drain)
+        self._saving: asyncio.TimerHandle | None = None
+        self._unsaved = self._polling = False
         self.controller = Controller(root or project_root(), generator=generator, notify=self._told)
         self.first_face = 0
         self._build()
         if not self.controller.restored:
             self.controller.preset(*FIRST_MASK)
         self.form.show(self.controller.settings)
+        self.form.observe(self._changed)
         self._show_faces()
         self._show_photo()
-        self.faces.chosen = -1 if self.controller.restored else 0
-        self.gallery.show(self.controller.results)
         self._show_state("idle")
         self.status.say("Go on where you left off." if self.controller.restored else
                         "Paint over a part of the face, or take the square in its middle, and press Run.")  # fmt: skip
+        self._show_results()
+        self._await_others()
 
     # What is where ----------------------------------------------------------------------------------------
 
@@ -79,8 +85,8 @@ class App:
         press, editor = self._press, lambda: self.controller.editor
         self.form, self.live = Form(), Live()
         self.gallery = Gallery(self.desk, self._use_as_start)
-        self.run = button("Run", "Search for completions with these settings", press(self._run), "ex-primary")
-        self.stop = button("Stop", "End the search and keep the best so far", press(self._stop))
+        self.run = button("Run", "Search for completions with these settings", press(self._run), "ex-primary", "ex-run")
+        self.stop = button("Stop", "End the search and keep the best so far", press(self._stop), "ex-stop")
         self.page = column(
             row(column(*self._photo_panel(press)), column(*self._mask_panel(press, editor)),
                 column(heading("Wishes"), self.form.page, row(self.run, self.stop), self.status, self.live.page)),
@@ -93,7 +99,7 @@ class App:
         self.other = button("Other faces", "Draw other faces to choose from", press(self._other_faces))
         self.random = button("Random face", "Take a new random face; its seed is shown", press(self._random_face))
         self.upload = Upload("Upload a photo", "A picture of your own: PNG, JPEG, WebP, BMP or TIFF",
-                             self.desk.safe(self._uploaded), self.desk.refuse)  # fmt: skip
+                             self._uploaded, self.desk.refuse, self.desk.safe)  # fmt: skip
         self.origin = text()
         return [heading("Photo"), self.faces, row(self.other, self.random, self.upload), self.origin]
 
@@ -111,7 +117,7 @@ class App:
                                                        tooltip="Of the model's square"))  # fmt: skip
         self.preset = button("Use preset", "Replace the mask by this preset", press(self._preset))
         self.load = Upload("Load mask", "A picture of the photo's size, white = hole",
-                           self.desk.safe(self._load_mask), self.desk.refuse)  # fmt: skip
+                           self._load_mask, self.desk.refuse, self.desk.safe)  # fmt: skip
         self.save = Download("Save mask", "The mask as a PNG, white = hole", self.desk.giving(
             lambda: ("mask.png", "image/png", self.controller.editor.png())))  # fmt: skip
         return [heading("Mask"), self.brush, self.coverage, row(self.undo, self.redo, self.clear, self.invert),
@@ -133,7 +139,13 @@ class App:
     def _show_faces(self) -> None:
         seeds = range(self.first_face, self.first_face + FACES)
         faces = to_uint8(self.controller.generated(seeds))
-        self.faces.show([Tile(pictures.png(face), f"Seed {seed}") for seed, face in zip(seeds, faces, strict=True)])
+        self.faces.show([Tile(pictures.png(pictures.shrunk(face, TILE)), f"Seed {seed}")
+                         for seed, face in zip(seeds, faces, strict=True)])  # fmt: skip
+        self._mark_face()
+
+    def _mark_face(self) -> None:
+        origins = [f"generated face, seed {self.first_face + place}" for place in range(FACES)]
+        self.faces.chosen = origins.index(self.controller.origin) if self.controller.origin in origins else -1
 
     def _other_faces(self) -> None:
         self.first_face += FACES
@@ -142,7 +154,6 @@ class App:
     def _choose_face(self, place: int) -> None:
         self.controller.choose_generated(self.first_face + place)
         self._show_photo()
-        self.faces.chosen = place
 
     def _random_face(self) -> None:
         self.controller.choose_generated(secrets.randbelow(2**31))
@@ -151,7 +162,7 @@ class App:
     def _uploaded(self, name: str, content: bytes) -> None:
         self.controller.upload(name, content)
         self._show_photo()
-        self.status.say(f"{name} is here. Paint over what should be filled.")
+        self.status.say(f"“{name}” is here. Paint over what should be filled.")
 
     def _use_as_start(self, result: Result, sample: int) -> None:
         self.controller.use_as_start(result, sample)
@@ -160,7 +171,7 @@ class App:
 
     def _show_photo(self) -> None:
         photo = to_uint8(self.controller.photo)[0]
-        self.faces.chosen = -1
+        self._mark_face()
         self.brush.show(photo, self.controller.editor.mask, self.controller.origin)
         height, width = photo.shape[:2]
         said = f"{self.controller.origin}, {width} × {height} pixels"
@@ -185,7 +196,28 @@ class App:
     def _load_mask(self, name: str, content: bytes) -> None:
         self.controller.editor.load(content)
         self._show_mask()
-        self.status.say(f"The mask of {name} is here.")
+        self.status.say(f"The mask of “{name}” is here.")
+
+    # Settings ---------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """Called at each change of the form; it is kept when no other follows for a while."""
+        self._unsaved = True
+        if self._saving is not None:
+            self._saving.cancel()
+        self._saving = self._later(CALM, self.desk.safe(self._remember))
+
+    def _remember(self) -> None:
+        self._unsaved = False
+        try:
+            settings = self.form.settings()
+        except InpaintError:  # half typed, maybe; Run says it
+            return
+        self.controller.remember(settings)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle | None:
+        """Has ``call`` called by the kernel's main thread; not at all outside of a kernel."""
+        return None if self._loop is None else self._loop.call_later(seconds, call)
 
     # Runs -------------------------------------------------------------------------------------------------
 
@@ -202,7 +234,7 @@ class App:
         self._events.put(event)
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the kernel is ending
-                self._loop.call_soon_threadsafe(self.desk.safe(lambda: None))
+                self._loop.call_soon_threadsafe(self.drain)
 
     def drain(self) -> None:
         """Shows what the controller has told; of several previews the last alone. It never raises."""
@@ -227,9 +259,10 @@ class App:
                 self.live.show(event)
             case Finished(result):
                 self.controller.refresh()
-                self.gallery.show(self.controller.results)
+                self._show_results()
                 how = f"stopped after {result.steps} steps" if result.stopped == "stopped" else "ready"
                 self.status.say(" ".join([f"Result {result.number} is {how}.", *self._notes]))
+                self.status.scroll("ex-results")
             case Failed(sentence):
                 self.status.say(" ".join([sentence, *self._notes]), "error")
             case Note(sentence):
@@ -238,8 +271,11 @@ class App:
 
     def _show_state(self, state: str) -> None:
         self.run.disabled, self.stop.disabled = state != "idle", state != "running"
-        if state == "idle":
+        if state == "running":
+            self.status.focus("ex-stop")
+        elif state == "idle":
             self.live.end()
+            self.status.focus("ex-run")
         elif state == "stopping":
             self.status.say("Stopping after this step.")
 
@@ -248,10 +284,38 @@ class App:
         if not self._warm:  # not earlier, which would only make the page late
             self._warm = True
             self.controller.warm_up()
+        self._look_for_results()
+        self._await_others()
+
+    # Results ----------------------------------------------------------------------------------------------
+
+    def _show_results(self) -> None:
+        self.gallery.show(self.controller.results)
+
+    def _look_for_results(self) -> bool:
+        """Shows results that other pages have made since; returns whether there are any."""
         known = len(self.controller.results)
         self.controller.refresh()
-        if len(self.controller.results) != known:
-            self.gallery.show(self.controller.results)
+        found = len(self.controller.results) != known
+        if found:
+            self._show_results()
+        return found
+
+    def _await_others(self) -> None:
+        """Says that searches of other pages run, as one that was left by a reload, and looks for their results."""
+        if not self._polling and self.controller.others_running():
+            self._polling = True
+            self.status.say("A search of an earlier page still runs. Its result will be shown here.")
+            self._later(POLL, self.desk.safe(self._poll, clears=False))
+
+    def _poll(self) -> None:
+        self._polling = self.controller.others_running() > 0  # first: a search that ends now has its result already
+        found = self._look_for_results()
+        if self.controller.state == "idle" and (found or not self._polling):
+            said = f"Result {self.controller.results[0].number} of an earlier page is here." if found else ENDED
+            self.status.say(said)
+        if self._polling:
+            self._later(POLL, self.desk.safe(self._poll, clears=False))
 
     # The rest ---------------------------------------------------------------------------------------------
 
@@ -266,6 +330,8 @@ class App:
 
     def close(self, timeout: float = 3.0) -> None:
         """Ends a run, keeps its result if it comes within ``timeout`` seconds, and keeps the mask."""
+        if self._unsaved:
+            self.desk.safe(self._remember)()
         self.controller.close(timeout)
 
 

@@ -43,33 +43,57 @@ class Canvas:
     def __init__(self, session: Session, alignment: str, warn: Callable[[str], None]):
         self.session, self.alignment, self.warn = session, alignment, warn
         self._lock, self._timer = threading.Lock(), None
+        self._disk = threading.RLock()  # photo and mask are put in place and kept together
 
     def show(self, photo: Tensor, origin: str, mask: np.ndarray | None) -> None:
         """Puts another photo in place, with its mask, bool (H, W), None = no hole. Keeps nothing on the disk."""
         png = pictures.png(to_uint8(photo)[0], compress_level=1)
-        if not self._fits(photo):
-            self.editor = MaskEditor(*photo.shape[2:], alignment=self.alignment, changed=self._changed)
-        self.photo, self.png, self.origin = photo, png, origin
-        if mask is None:
-            self.editor.clear()
-        else:
-            self.editor.replace(mask)
+        with self._disk:
+            if not self._fits(photo):
+                self.editor = MaskEditor(*photo.shape[2:], alignment=self.alignment, changed=self._changed)
+            self.photo, self.png, self.origin = photo, png, origin
+            if mask is None:
+                self.editor.clear()
+            else:
+                self.editor.replace(mask)
+            self._pending()  # that was no change of the user's
 
     def take(self, photo: Tensor, origin: str, *, keep: bool) -> None:
         """As :meth:`show`, with the present mask if ``keep`` and it fits, else no hole; and keeps all on the disk."""
-        self.show(photo, origin, self.editor.mask if keep and self._fits(photo) else None)
-        with self.saving():
-            self.session.keep_photo(self.png, origin)
-        self.save()
+        with self._disk:
+            self.show(photo, origin, self.editor.mask if keep and self._fits(photo) else None)
+            self._keep(photo=True)
 
     def save(self) -> None:
-        """Keeps the mask on the disk now."""
+        """Keeps the mask on the disk now, and the photo if another session has kept its own meanwhile."""
+        with self._disk:
+            self._pending()
+            self._keep(photo=False)
+
+    def _save_soon(self) -> None:
+        with self._disk:
+            if self._pending():
+                self._keep(photo=False)
+
+    def close(self) -> None:
+        """Keeps a change of the mask that is not kept yet, unless another session has kept its own meanwhile."""
+        with self._disk:
+            if self._pending() and not self.session.overtaken:
+                self._keep(photo=False)
+
+    def _keep(self, *, photo: bool) -> None:
+        with self.saving():
+            if photo or not self.session.owns:
+                self.session.keep_photo(self.png, self.origin)
+            self.session.keep_mask(self.editor.mask)
+
+    def _pending(self) -> bool:
+        """Ends the wait until a change is saved; returns whether there was one."""
         with self._lock:
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        with self.saving():
-            self.session.keep_mask(self.editor.mask)
+        return timer is not None
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
@@ -85,6 +109,6 @@ class Canvas:
     def _changed(self) -> None:
         with self._lock:
             if self._timer is None:
-                self._timer = threading.Timer(SAVE_AFTER, self.save)
+                self._timer = threading.Timer(SAVE_AFTER, self._save_soon)
                 self._timer.daemon = True
                 self._timer.start()

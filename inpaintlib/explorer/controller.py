@@ -75,6 +75,7 @@ class Controller:
         self.canvas = Canvas(self.session, self.generator.alignment, lambda sentence: self._tell(Note(sentence)))
         self._lock, self._stop, self._closed = threading.RLock(), threading.Event(), False
         self._worker: threading.Thread | None = None
+        self.session.tidy()
         last = self.session.restore()
         self.restored = last is not None
         if last is None:
@@ -196,8 +197,12 @@ class Controller:
             found = [result for result in self.session.results() if result.folder not in known]
             self.results = sorted([*self.results, *found], key=lambda result: result.number, reverse=True)
 
+    def others_running(self) -> int:
+        """Returns how many searches of other explorers of the same project are running, as of a page that was left."""
+        return self.session.others_running()
+
     def remember(self, settings: Settings) -> None:
-        """Keeps the settings for the next time."""
+        """Keeps the settings for the next time; so quick (one small file) that it may follow every change."""
         self.settings = settings
         with self.canvas.saving():
             self.session.keep_settings(settings)
@@ -209,12 +214,15 @@ class Controller:
         return thread
 
     def close(self, timeout: float = 10.0) -> None:
-        """Stops a run, waits for its result up to ``timeout`` seconds, and saves the mask; no run begins after it."""
+        """Stops a run, waits for its result up to ``timeout`` seconds, and saves the mask if it has changed.
+
+        No run begins after it. What another explorer of the project has saved meanwhile stays.
+        """
         with self._lock:
             self._closed = True
         self.stop()
         self.wait(timeout)
-        self.canvas.save()
+        self.canvas.close()
 
     # The worker -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ They are the same calls in the same order, so that ``make inpaint`` with the res
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -124,10 +126,17 @@ def _values(job: Job, draft: Draft) -> dict:
 
 def _command(job: Job, draft: Draft, stopped: str, steps: int) -> str:
     image, mask, out = _paths(draft)
-    line = command(image, mask, image.replace(photo_name(draft.number), PARAMS), out, job.threads) + "\n"
-    if stopped != "stopped":
-        return line
-    return f"# Stopped after {steps} of {job.settings.steps} steps. This line makes all of them:\n{line}"
+    root = draft.final.parents[2]
+    line = command(image, mask, image.replace(photo_name(draft.number), PARAMS), out, job.threads, _python(root))
+    where = "# in the project's folder\n"
+    if stopped == "stopped":
+        where += f"# Stopped after {steps} of {job.settings.steps} steps. This line makes all of them:\n"
+    return f"{where}{line}\n"
+
+
+def _python(root: Path) -> str:
+    """This interpreter, or "" where it is the one that ``make`` takes by itself."""
+    return "" if Path(sys.prefix).resolve() == (root / ".venv").resolve() else sys.executable
 
 
 def _scores(problem: Problem, record: Inversion, p: params.Inpaint) -> tuple[pd.DataFrame, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
 from ..attributes import CELEBA
 from ..blending import BLENDS
+from ..checks import InpaintError
 from ..framing import CROPS
 from ..invert import SPACES
 from .parts import Chips, column, field, fold, row
@@ -25,11 +28,11 @@ NUMBERS: dict[str, tuple[str, str, type, dict[str, float]]] = {
     "seed": ("Seed", "Of the first sample; another one gives other completions", int, {"min": 0, "max": 2**53}),
     "mse_weight": ("Weight of squared error", "How much the known pixels' colours count", float, {"min": 0}),
     "lpips_weight": ("Weight of LPIPS", "How much the known pixels' look counts", float, {"min": 0}),
-    "clip_weight": ("Weight of the prompt", "How strongly the sentence pulls, above 0", float, {"min": 0}),
-    "classifier_weight": ("Weight of attributes", "How strongly wanted and unwanted pull, above 0", float, {"min": 0}),
-    "fit_share": ("Share of steps before wishes", "Steps that fit the known pixels alone", float, {"min": 0, "max": 1}),
+    "clip_weight": ("Weight of the prompt", "How strongly the sentence pulls", float, {"min": 0.01}),
+    "classifier_weight": ("Weight of attributes", "How strongly wanted and unwanted pull", float, {"min": 0.01}),
+    "fit_share": ("Share of steps before wishes", "Steps that only fit known pixels", float, {"min": 0, "max": 0.99}),
     "stay_weight": ("Weight of staying", "How much a wish may not change of the first fit", float, {"min": 0}),
-    "learning_rate": ("Learning rate", "The first step's size, above 0", float, {"min": 0}),
+    "learning_rate": ("Learning rate", "The first step's size", float, {"min": 0.001, "step": 0.01}),
     "feather": ("Feather (pixels)", "Width of the rim of feathered blending", int, {"min": 1, "max": 1000}),
     "face": ("Face", "Which of several aligned faces, 0 = the one with a hole", int, {"min": 0, "max": 99}),
 }
@@ -47,6 +50,7 @@ TEXTS = {
     ),
 }
 BASIC = ("samples", "steps")
+SOURCE = "settings"  # what their faults are said of
 
 
 class Form:
@@ -79,12 +83,27 @@ class Form:
     def settings(self) -> Settings:
         """Returns what the inputs hold. Raises InpaintError for what cannot be used."""
         values = {name: widget.value for name, widget in self.fields.items()}
-        return Settings.from_mapping(self.base.model_dump() | values | {"attributes": self.chips.wishes}, "settings")
+        try:
+            return Settings.from_mapping(self.base.model_dump() | values | {"attributes": self.chips.wishes}, SOURCE)
+        except InpaintError as error:
+            raise InpaintError(self._in_words(str(error).removeprefix(f"{SOURCE}: "))) from None
+
+    def observe(self, call: Callable[[], None]) -> None:
+        """Has ``call`` called after each change of an input."""
+        for widget in self.fields.values():
+            widget.observe(lambda _: call(), "value")
+        self.chips.observe(lambda _: call(), "wishes")
+
+    def _in_words(self, faults: str) -> str:
+        """The faults of settings with the labels of their inputs instead of keys."""
+        for name, widget in self.fields.items():
+            faults = re.sub(rf"(^|; ){name} (?=must )", rf"\1{widget.description} ", faults)
+        return faults
 
 
 def _number(label: str, tooltip: str, kind: type, bounds: dict[str, float]) -> ipywidgets.DOMWidget:
     make = ipywidgets.BoundedIntText if kind is int else ipywidgets.BoundedFloatText
-    options = {"max": 1e6} | bounds | ({} if kind is int else {"step": 0.05})
+    options = {"max": 1e6} | ({} if kind is int else {"step": 0.05}) | bounds
     return field(make(value=options["min"], description=label, tooltip=tooltip, **options))
 
 

@@ -30,7 +30,7 @@ class Gallery:
     def __init__(self, desk: Desk, start: Callable[[Result, int], None]):
         self.results: Sequence[Result] = []
         self.result: Result | None = None
-        self.sample = 0
+        self.sample, self._large = 0, [np.zeros((0, 0, 3), np.uint8)]  # of the result: its photo, its samples
         self.which = field(ipywidgets.Dropdown(description="Result", tooltip="Newest first"), "ex-wide")
         self.which.observe(desk.safe(self._which), "value")
         self.tiles = Tiles("Samples, best first; press one to compare it", side=128, choose=desk.safe(self.choose))
@@ -55,29 +55,31 @@ class Gallery:
         self.results = list(results)
         self.page.layout.display = "" if self.results else "none"
         if self.results:
+            self._open(self.results[0])  # first, so that the list finds it open and opens none
             self.which.options = [(_label(result), i) for i, result in enumerate(self.results)]
             self.which.value = 0
-            self._open(self.results[0])
 
     def choose(self, sample: int) -> None:
-        """Compares a sample of the shown result with its photo; raises InpaintError if its files are gone."""
-        result = self.result
-        if result is not None:
-            before, after = result.photo(LARGE), result.picture(sample, LARGE)
+        """Compares a sample of the shown result with its photo."""
+        if self.result is not None:
             self.sample = self.tiles.chosen = sample
-            self.compare.show(before, after, f"Photo and sample {sample + 1} of result {result.number}")
+            said = f"Photo and sample {sample + 1} of result {self.result.number}"
+            self.compare.show(self._large[0], self._large[1 + sample], said)
 
     def _which(self, change: dict) -> None:
         if change["new"] is not None and self.result is not self.results[change["new"]]:
             self._open(self.results[change["new"]])
 
     def _open(self, result: Result) -> None:
-        tiles = [Tile(pictures.png(result.picture(i, SMALL), compress_level=1), f"Sample {i + 1}", said_of(result, i))
-                 for i in range(result.samples)]  # fmt: skip
-        self.result = result
-        self.tiles.show(tiles)
-        self.spread.show([_spread(result)] if result.samples > 1 else [])
+        """Shows a result; raises InpaintError, and shows what it has shown, if its files are gone."""
         said = (result.command, result.yaml)
+        # A large photo takes long to decode: each picture is read once.
+        large = [result.photo(LARGE), *(result.picture(i, LARGE) for i in range(result.samples))]
+        small = [pictures.shrunk(pixels, SMALL) for pixels in large[1:]]
+        self.result, self._large = result, large
+        self.tiles.show([Tile(pictures.png(pixels, compress_level=1), f"Sample {i + 1}", said_of(result, i))
+                         for i, pixels in enumerate(small)])  # fmt: skip
+        self.spread.show([_spread(np.stack(small))] if result.samples > 1 else [])
         self.command.value = "".join(f'<pre tabindex="0">{html.escape(part)}</pre>' for part in said)
         self.choose(0)
 
@@ -109,9 +111,9 @@ def _label(result: Result) -> str:
     return f"{result.number}: {wish} ({count}, {result.steps} steps)"
 
 
-def _spread(result: Result) -> Tile:
-    """The map of the spread, black where the samples agree, bright where they differ most."""
-    spread = result.spread(SMALL)
+def _spread(samples: np.ndarray) -> Tile:
+    """The map of the spread of samples, uint8 (N, H, W, 3): black where they agree, bright where they differ most."""
+    spread = pictures.spread(samples)
     most = float(spread.max())
     colours = matplotlib.colormaps["magma"](spread / (most or 1.0))[..., :3]
     image = pictures.png((colours * 255).round().astype(np.uint8))

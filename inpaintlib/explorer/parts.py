@@ -7,6 +7,7 @@ put text into the page as text, never as HTML.
 from __future__ import annotations
 
 import html
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -95,10 +96,13 @@ class Chips(anywidget.AnyWidget):
 
 
 class Status(anywidget.AnyWidget):
-    """A line of text that is read aloud when it changes.
+    """A line of text that is read aloud when it changes, and that says by itself when Python does not answer any more.
 
     Args:
         seen: called each time a browser shows it.
+
+    Attributes:
+        said: how often something was said.
     """
 
     _esm = STATIC / "status.js"
@@ -108,11 +112,27 @@ class Status(anywidget.AnyWidget):
 
     def __init__(self, seen: Callable[[], None] = lambda: None):
         super().__init__()
-        self.on_msg(lambda _, content, buffers: content.get("kind") == "seen" and seen())
+        self._seen, self.said = seen, 0
+        self.on_msg(self._received)
 
     def say(self, sentence: str, kind: str = "info") -> None:
+        self.said += 1
         with self.hold_sync():
             self.text, self.kind = sentence, kind
+
+    def focus(self, name: str) -> None:
+        """Gives the focus to the button with a class, if it was lost with a button that was disabled."""
+        self.send({"kind": "focus", "on": name})
+
+    def scroll(self, name: str) -> None:
+        """Scrolls to what has a class, where the page is so narrow that it lies far below."""
+        self.send({"kind": "scroll", "to": name})
+
+    def _received(self, _: object, content: Mapping, buffers: object) -> None:
+        if content.get("kind") == "seen":
+            self._seen()
+        elif content.get("kind") == "ping":
+            self.send({"kind": "pong"})
 
 
 class Download(anywidget.AnyWidget):
@@ -143,7 +163,8 @@ class Download(anywidget.AnyWidget):
 class Upload(anywidget.AnyWidget):
     """A button that sends a file here, in pieces; ``got`` is called with its name and content.
 
-    ``refuse`` is called with a sentence if it is empty, or larger than an upload may be.
+    ``refuse`` is called with a sentence if it is empty, or larger than an upload may be; ``safe`` is as of
+    :class:`~inpaintlib.explorer.brush.Brush`.
     """
 
     _esm = STATIC / "upload.js"
@@ -153,19 +174,20 @@ class Upload(anywidget.AnyWidget):
     accept = traitlets.Unicode(".png,.jpg,.jpeg,.webp,.bmp,.tif,.tiff").tag(sync=True)
     most = traitlets.Int(pictures.MOST_BYTES).tag(sync=True)
 
-    def __init__(self, label: str, hint: str, got: Callable[[str, bytes], None], refuse: Callable[[str], None]):
+    def __init__(self, label: str, hint: str, got: Callable[[str, bytes], None], refuse: Callable[[str], None],
+                 safe: Callable[[Callable[..., None]], Callable[..., None]] = lambda call: call):  # fmt: skip
         super().__init__(label=label, hint=hint)
         self._got, self._refuse, self._id, self._pieces = got, refuse, "", bytearray()
-        self.on_msg(self._received)
+        self.on_msg(safe(self._received))
 
     def _received(self, _: object, content: Mapping, buffers: Sequence[memoryview]) -> None:
         name, kind = pictures.clean_name(str(content.get("name", ""))), content.get("kind")
         if kind == "lost":
-            self._refuse(f"{name} could not be read by the browser.")
+            self._refuse(f"“{name}” could not be read by the browser.")
         elif kind != "piece":
             return
         elif not 0 < content["total"] <= self.most:
-            self._refuse(f"{name} must have 1 byte to {self.most // 10**6} MB; it has {content['total']} bytes.")
+            self._refuse(f"“{name}” must have 1 byte to {self.most // 10**6} MB; it has {content['total']} bytes.")
         else:
             self._piece(name, content, buffers[0])
 
@@ -177,11 +199,15 @@ class Upload(anywidget.AnyWidget):
         self._pieces += piece
         if len(self._pieces) >= content["total"]:
             whole, self._pieces = bytes(self._pieces), bytearray()
-            self._got(name, whole)
+            try:
+                self._got(name, whole)
+            except InpaintError as error:  # in quotes, a name at the sentence's begin stays as it is written
+                raise InpaintError(re.sub(f"^{re.escape(name)}", lambda found: f"“{found[0]}”", str(error))) from None
 
 
 class Desk:
-    """Makes callbacks safe: one at a time, and whatever they raise becomes a sentence in the status line.
+    """Makes callbacks safe: one at a time, and whatever they raise becomes a sentence in the status line, which the
+    next that raises nothing takes away.
 
     Args:
         log: writes a traceback for whoever looks into it, and returns a sentence.
@@ -190,14 +216,18 @@ class Desk:
 
     def __init__(self, status: Status, log: Callable[[BaseException], str], after: Callable[[], None]):
         self.status, self.log, self.after, self.lock = status, log, after, threading.RLock()
+        self._depth = 0  # of callbacks that call others
 
-    def safe(self, call: Callable[..., None]) -> Callable[..., None]:
-        """Returns ``call`` made safe."""
+    def safe(self, call: Callable[..., None], *, clears: bool = True) -> Callable[..., None]:
+        """Returns ``call`` made safe; what is no act of the user's does not clear the status line."""
 
         def run(*args: object) -> None:
             with self.lock:
+                said, self._depth = self.status.said, self._depth + 1
                 try:
                     call(*args)
+                    if clears and self._depth == 1 and self.status.kind == "error" and self.status.said == said:
+                        self.status.say("")
                 except InpaintError as error:
                     self.refuse(str(error))
                 except KeyboardInterrupt:
@@ -206,6 +236,7 @@ class Desk:
                     self.status.say(self.log(error), "error")
                 finally:
                     self.after()
+                    self._depth -= 1
 
         return run
 

@@ -15,9 +15,17 @@ from torch import Tensor
 from ..checks import InpaintError
 from ..images import read_image
 
-__all__ = ["MOST_BYTES", "as_file", "clean_name", "from_bytes", "mask_png", "png", "shrunk"]
+__all__ = ["MOST_BYTES", "as_file", "clean_name", "from_bytes", "mask_png", "png", "shrunk", "spread"]
 
 MOST_BYTES = 200_000_000  # of an upload; 64 million pixels, the most that is decoded, are rarely more
+
+
+def spread(samples: np.ndarray) -> np.ndarray:
+    """Returns how far samples, uint8 (N, H, W, 3), differ at each pixel, float32 (H, W) in [0, 0.5].
+
+    It is the standard deviation over the samples of levels in [0, 1], averaged over the channels; 0 for one sample.
+    """
+    return (samples.astype(np.float32) / 255).std(axis=0).mean(axis=2)
 
 
 def png(pixels: np.ndarray, **options: int) -> bytes:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..checks import InpaintError, check_integer
 from ..images import decode
-from .pictures import as_file, shrunk
+from .pictures import as_file, shrunk, spread
 from .settings import Settings
 
 __all__ = ["Result", "read_result", "zip_of"]
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def command(self) -> str:
-        """What is said of how to make it again: the line of ``make inpaint``, and of a stopped run a remark on top."""
+        """What is said of how to make it again: the line of ``make inpaint``, and remarks on top, each behind a #."""
         return self.read(COMMAND).decode().rstrip("\n")
 
     def png(self, sample: int) -> bytes:
@@ -97,12 +97,8 @@ class Result:
         return _pixels(self.read(MASK))[..., 0] > 0
 
     def spread(self, longest: int | None = 512) -> np.ndarray:
-        """Returns how far the samples differ at each pixel, float32 (H, W) in [0, 0.5]; 0 everywhere for one sample.
-
-        It is the standard deviation over the samples of levels in [0, 1], averaged over the channels.
-        """
-        stack = np.stack([self.picture(i, longest) for i in range(self.samples)])
-        return (stack.astype(np.float32) / 255).std(axis=0).mean(axis=2)
+        """Returns how far the samples differ, see :func:`inpaintlib.explorer.pictures.spread`."""
+        return spread(np.stack([self.picture(i, longest) for i in range(self.samples)]))
 
 
 def photo_name(number: int) -> str:
@@ -113,6 +109,8 @@ def photo_name(number: int) -> str:
 def zip_of(result: Result) -> bytes:
     """Returns the content of a ZIP with all files of a result, in a folder ``explorer-NUMBER``.
 
+    Its command says on top that the paths are those of the result's folder, not of the ZIP.
+
     Raises InpaintError if one is gone.
     """
     buffer = io.BytesIO()
@@ -120,7 +118,8 @@ def zip_of(result: Result) -> bytes:
         for name in result.names:
             entry = zipfile.ZipInfo(f"explorer-{result.number:04d}/{name}", LAST_CHANGE)
             entry.external_attr = 0o644 << 16  # else unzip makes files that nobody may read
-            archive.writestr(entry, result.read(name))
+            remark = f"# The paths are those of reports/explorer/{result.number:04d}, where these files are from.\n"
+            archive.writestr(entry, (remark.encode() if name == COMMAND else b"") + result.read(name))
     return buffer.getvalue()
 
 

@@ -2,6 +2,9 @@
 
 Each visit has a kernel of its own with a copy of the networks. A kernel whose page is gone ends after ``IDLE``
 seconds; at most ``MOST`` live at a time: a visit more ends one whose page is gone, or is asked to wait.
+
+A page that is left ends its kernel no sooner: the server refuses Voila's request for it (403), which lacks the token
+against forged requests, and that is as it should be. A search outlives a reload of its page so, and its result is kept.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ from typing import Any
 
 import nbformat
 import tornado.ioloop
+import tornado.web
 from traitlets.config import Config
 from voila.app import Voila
 
-from ..checks import InpaintError
+from ..checks import InpaintError, check_integer
 from ..study import project_root
 
 __all__ = ["main"]
@@ -32,9 +36,17 @@ YOUNG = 60.0  # seconds in which a kernel's page may still be on its way
 # Voila loads every extension of JupyterLab that is installed unless it is told which: these show widgets.
 EXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
 FULL = (
-    f"# The explorer is full\n\n{MOST} pages of it are open, and each holds a copy of the networks. Close one of them, "
-    f"then load this page again."
+    "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>The explorer is full</title>"
+    "<body style='font-family: sans-serif; margin: 2em'><h1>The explorer is full</h1>"
+    f"<p>{MOST} pages of it are open, and each holds a copy of the networks. Close one of them, wait a minute, then "
+    "load this page again.</p></body></html>"
 )
+
+
+# Visits whose kernels are not listed yet: when they were admitted. Kernels start while other visits are admitted.
+_coming: list[float] = []
+_listed: set[str] = set()  # kernels of the latest visit
+_ending: set[str] = set()  # kernels that are being ended, and still listed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--browser", action="store_true", help="open the page")
     options = parser.parse_args(arguments)
     try:
+        check_integer("--port", options.port, low=0, high=65535)
         port, notebook = _free_port(options.port), project_root() / "notebooks" / "explorer.ipynb"
         if not notebook.is_file():
             raise InpaintError(f"{notebook} is missing")
@@ -72,17 +85,33 @@ def configuration(port: int, token: str, browser: bool = False) -> Config:
 
 
 def admit(request: Any, notebook: nbformat.NotebookNode, cwd: str) -> nbformat.NotebookNode:
-    """Returns what a visit is shown: the notebook, or that all kernels are taken. Voila calls it before each."""
+    """Returns the notebook that a visit is shown. Voila calls it before it starts a kernel for the visit.
+
+    Raises tornado's Finish, with a page that says so, if all kernels are taken: no kernel is started then.
+    """
     kernels = request.kernel_manager
-    living = kernels.list_kernels()
-    if len(living) < MOST:
-        return notebook
-    gone = [k for k in living if not k["connections"] and age(k["last_activity"]) > YOUNG]
-    if gone:
+    living = _take_stock(kernels.list_kernels())
+    if len(living) + len(_coming) >= MOST:
+        gone = [k for k in living if not k["connections"] and age(k["last_activity"]) > YOUNG]
+        if not gone:
+            request.set_status(503)
+            raise tornado.web.Finish(FULL)
         oldest = min(gone, key=lambda k: k["last_activity"])["id"]
+        _ending.add(oldest)
         tornado.ioloop.IOLoop.current().add_callback(kernels.shutdown_kernel, oldest)
-        return notebook
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(FULL)], metadata=notebook.metadata)
+    _coming.append(time.monotonic())
+    return notebook
+
+
+def _take_stock(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the kernels that stay; each that is new has come for the visit that has waited longest."""
+    ids = {k["id"] for k in kernels}
+    waiting = [moment for moment in _coming if time.monotonic() - moment < YOUNG]  # others have failed
+    _coming[:] = waiting[len(ids - _listed) :]
+    _listed.clear()
+    _listed.update(ids)
+    _ending.intersection_update(ids)
+    return [k for k in kernels if k["id"] not in _ending]
 
 
 def age(moment: str) -> float:

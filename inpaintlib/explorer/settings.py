@@ -97,14 +97,17 @@ class Settings(Params):
         return yaml.safe_dump(self.params(image, mask, out), sort_keys=False, allow_unicode=True, width=10**6)
 
 
-def command(image: Path | str, mask: Path | str, params: Path | str, out: Path | str, threads: int) -> str:
+def command(
+    image: Path | str, mask: Path | str, params: Path | str, out: Path | str, threads: int, python: str = ""
+) -> str:
     """Returns the line that makes a result again, bit for bit: ``make inpaint IMAGE=... MASK=...``.
 
     Args:
         image, mask, params: its files.
         out: the PNG to write.
         threads: that torch computed with; other numbers change the last bits.
+        python: the interpreter, "" = that of the project's ``.venv``.
     """
-    files = {"IMAGE": image, "MASK": mask, "PARAMS": params, "OUT": out}
+    files = {"IMAGE": image, "MASK": mask, "PARAMS": params, "OUT": out} | ({"PYTHON": python} if python else {})
     said = " ".join(f"{name}={shlex.quote(str(path))}" for name, path in files.items())
     return f"make inpaint {said} THREADS={threads}"
