@@ -52,7 +52,7 @@ REPORTS := $(STEMS:%=report-%)
 # What pages depend on, and what results do; training makes new weights, and those are in models/.
 REFERENCE := $(wildcard reports/reference/*.csv)
 PAGES := $(wildcard $(addprefix inpaintlib/,report.py reference.py formulas.py templates/* templates/*/*))
-ASIDE := $(PAGES) $(addprefix inpaintlib/,__main__.py benchmark.py summary.py)
+ASIDE := $(PAGES) $(addprefix inpaintlib/,__main__.py benchmark.py inpaint.py summary.py)
 LIB := $(filter-out $(ASIDE),$(wildcard inpaintlib/*.py inpaintlib/models/*.safetensors inpaintlib/models/checksums.json))
 
 .PHONY: all check clean clean-cache env explore fetch help inpaint lab lint lock reference test $(REPORTS)

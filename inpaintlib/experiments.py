@@ -40,6 +40,7 @@ __all__ = [
     "lpips_methods",
     "lpips_name",
     "mse_name",
+    "photograph",
     "random_classes",
     "random_codes",
     "random_ws",
@@ -100,15 +101,20 @@ def generated_faces(generator: Generator, n: int, *, seed: int) -> Tensor:
     return from_uint8(to_uint8(images)).to(images)
 
 
+def photograph() -> Tensor:
+    """Returns a photograph, (1, 3, 512, 512): NASA's portrait of Eileen Collins (public domain), of scikit-image."""
+    import skimage.data
+
+    return from_uint8(np.ascontiguousarray(skimage.data.astronaut())[None])
+
+
 def astronaut(size: int, *, alignment: str = "celeba") -> Tensor:
     """Returns a real photograph, (1, 3, size, size): NASA's portrait of Eileen Collins (public domain).
 
     It comes with scikit-image. The upright square is chosen so that the face lies as the alignment has it (``none``:
     as CelebA's, with the eyes at 0.51 of the height, 0.22 of the width apart).
     """
-    import skimage.data
-
-    photo = from_uint8(np.ascontiguousarray(skimage.data.astronaut())[None])
+    photo = photograph()
     if alignment != "ffhq":
         return resize(crop(photo, (0, 125, 200)), size)
     square = square_of(COLLINS, alignment)

@@ -28,7 +28,7 @@ from .checks import InpaintError, check_finite, check_integer, check_mask
 from .files import write_atomically
 
 __all__ = ["MAX_PIXELS", "at_once", "check_png", "composite", "crop", "decode", "from_levels", "from_uint8",
-           "paste_back", "read_image", "resampled", "resize", "sheet", "square_box", "to_uint8", "write_image",
+           "paste_back", "png", "read_image", "resampled", "resize", "sheet", "square_box", "to_uint8", "write_image",
            "write_png"]  # fmt: skip
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -135,9 +135,14 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
         InpaintError: if the name does not end in .png or the file cannot be written.
     """
     check_png(path)
+    write_atomically(path, png(pixels))
+
+
+def png(pixels: np.ndarray, **options: int) -> bytes:
+    """Returns uint8 pixels, (H, W, 3) or grey (H, W), as the content of a PNG, with the options of Pillow's writer."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    Image.fromarray(pixels).save(buffer, format="PNG", **options)
+    return buffer.getvalue()
 
 
 def check_png(path: str | Path) -> None:

@@ -33,9 +33,20 @@ from .checks import InpaintError, check_choice, check_integer, check_mask, check
 from .holes import MAKERS, PARTS
 from .images import decode, write_png
 
-__all__ = ["FAMILIES", "border_band", "coverage", "make_mask", "read_mask", "resize_mask", "shifted", "write_mask"]
+__all__ = [
+    "FAMILIES",
+    "MOSTLY_HIDDEN",
+    "border_band",
+    "coverage",
+    "make_mask",
+    "read_mask",
+    "resize_mask",
+    "shifted",
+    "write_mask",
+]
 
 FAMILIES: tuple[str, ...] = tuple(MAKERS)
+MOSTLY_HIDDEN = 0.6  # of the pixels: an inverted mask is likelier than such a wish
 
 
 def make_mask(family: str, size: int, *, coverage: float, generator: torch.Generator,

@@ -14,24 +14,17 @@ from .alignment import LANDMARKS, square_of
 from .blending import BLENDS
 from .figures import PALETTE, masked
 from .framing import Problem, completion, prepare_faces
-from .images import from_uint8, to_uint8
+from .images import to_uint8
 from .invert import Inversion
 from .landmarks import choose_faces, find_faces
 from .masks import border_band, make_mask
 from .metrics import BAND_PX, seam
 from .warping import aligned, aligned_hole, unaligned_hole
 
-__all__ = ["drawn_hole", "framed", "paste_backs", "pasted", "photograph", "prepared", "reading", "seam_maps", "seams"]
+__all__ = ["drawn_hole", "framed", "paste_backs", "pasted", "prepared", "reading", "seam_maps", "seams"]
 
 LEVELS = 127.5  # levels of 8 bits in a unit of [-1, 1]
 PHOTO = "photo"  # the name of the photo itself among the paste-backs
-
-
-def photograph() -> Tensor:
-    """Returns a photograph, (1, 3, 512, 512): NASA's portrait of Eileen Collins (public domain), of scikit-image."""
-    import skimage.data
-
-    return from_uint8(np.ascontiguousarray(skimage.data.astronaut())[None])
 
 
 def drawn_hole(photo: Tensor, part: str, *, coverage: float, alignment: str) -> Tensor:

@@ -63,15 +63,9 @@ def checksums(*names_or_paths: str) -> dict[str, str]:
     out = {}
     for name in names_or_paths:
         file = name if os.path.isfile(name) else name.rpartition(":")[2]
-        path = _known(file)
-        out[name] = "weights of another package" if path is None else f"sha256:{checksum(path)}"
+        found = _found(file)
+        out[name] = "weights of another package" if found is None else f"sha256:{checksum(found[0])}"
     return out
-
-
-def _known(name: str) -> Path | None:
-    """Returns the file of a name if it can be told."""
-    known = name in shipped_names() or os.path.isfile(name) or located(name) is not None
-    return resolve(name)[0] if known else None
 
 
 def save_weights(path: Path | str, module: nn.Module, *, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
@@ -108,6 +102,17 @@ def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
 
     Raises InpaintError if it is none of them, or the zoo's file is not on this machine.
     """
+    found = _found(name_or_path)
+    if found is None:
+        raise InpaintError(
+            f"{str(name_or_path)!r} is neither a shipped model ({', '.join(sorted(shipped_names())) or 'none'}), nor of"
+            f" the zoo ({', '.join(ZOO)}), nor a file"
+        )
+    return found
+
+
+def _found(name_or_path: Path | str) -> tuple[Path, str | None] | None:
+    """What :func:`resolve` returns; None where it says that there is no such name."""
     names = shipped_names()
     if str(name_or_path) in names:
         path = MODELS / f"{name_or_path}.safetensors"
@@ -116,12 +121,8 @@ def resolve(name_or_path: Path | str) -> tuple[Path, str | None]:
         return path, names[str(name_or_path)]
     if os.path.isfile(name_or_path):  # False also for a name that no file system takes
         return Path(name_or_path), None
-    if (path := located(str(name_or_path))) is not None:
-        return path, None
-    raise InpaintError(
-        f"{str(name_or_path)!r} is neither a shipped model ({', '.join(sorted(names)) or 'none'}), nor of the zoo"
-        f" ({', '.join(ZOO)}), nor a file"
-    )
+    path = located(str(name_or_path))
+    return None if path is None else (path, None)
 
 
 def load_weights(name_or_path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -154,6 +155,11 @@ def build(network: type[nn.Module], name_or_path: Path | str) -> nn.Module:
 
     Raises InpaintError if the config or the shapes do not fit the network.
     """
+    return _built(network, name_or_path)[0]
+
+
+def _built(network: type[nn.Module], name_or_path: Path | str) -> tuple[nn.Module, dict[str, str]]:
+    """What :func:`build` returns, and the file's metadata."""
     tensors, metadata = load_weights(name_or_path)
     try:
         config = json.loads(metadata["config"])
@@ -169,7 +175,7 @@ def build(network: type[nn.Module], name_or_path: Path | str) -> nn.Module:
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:300]
         raise InpaintError(f"{name_or_path}: weights must fit {network.__name__}(**config); {problem}") from error
-    return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return module.eval().requires_grad_(False).to(memory_format=torch.channels_last), metadata
 
 
 def like(module: nn.Module, x: Tensor) -> nn.Module:
@@ -198,18 +204,13 @@ def load_generator(name_or_path: Path | str, *, device: torch.device | str = "cp
     """
     from .stylegan2 import Generator
 
-    generator = build(Generator, name_or_path).to(device)
-    generator.alignment = _metadata(resolve(name_or_path)[0]).get("alignment", "none")
+    generator, metadata = _built(Generator, name_or_path)
+    generator.alignment = metadata.get("alignment", "none")
     if generator.alignment not in ALIGNMENTS:
         raise InpaintError(
             f"{name_or_path}: metadata 'alignment' must be one of {', '.join(ALIGNMENTS)}; got {generator.alignment!r}"
         )
-    return generator
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as f:
-        return f.metadata() or {}
+    return generator.to(device)
 
 
 def load_discriminator(name_or_path: Path | str, *, device: torch.device | str = "cpu"):

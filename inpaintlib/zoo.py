@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .errors import InpaintError
 
-__all__ = ["ZOO", "Entry", "absent", "folder", "located"]
+__all__ = ["ZOO", "Entry", "absent", "folder", "located", "path_of"]
 
 NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 TORCHVISION = "https://download.pytorch.org/models"
@@ -99,6 +99,11 @@ def folder() -> Path:
     return Path(pooch.os_cache("inpaintlib"))
 
 
+def path_of(name: str) -> Path:
+    """Returns where the safetensors file of a name is, or will be."""
+    return folder() / f"{name}.safetensors"
+
+
 def located(name: str) -> Path | None:
     """Returns the safetensors file of a name of the zoo (or NAME-discriminator) on this machine.
 
@@ -109,7 +114,7 @@ def located(name: str) -> Path | None:
     entry = ZOO.get(name) or ZOO.get(name.removesuffix("-discriminator"))
     if entry is None or (name not in ZOO and entry.kind != "generator"):
         return None
-    path = folder() / f"{name}.safetensors"
+    path = path_of(name)
     if not path.is_file():
         raise InpaintError(absent(name.removesuffix("-discriminator"), entry, folder()))
     return path

@@ -16,22 +16,15 @@ from inpaintlib.masks import write_mask
 from inpaintlib.metrics import seam
 from inpaintlib.warping import off_centre
 
-from .tiny import pictures
+from .tiny import HEIGHT, WIDTH, hole_at, pictures
+from .tiny import OBLONG as PHOTO
 
 R = 16
-HEIGHT, WIDTH = 97, 131
 BOX = (0, 17, 97)  # the centred square
 CROPS = pytest.mark.parametrize("crop", ["square", "whole"])
 BLENDS = pytest.mark.parametrize("kind", ["hard", "feathered", "poisson"])
 
 
-def hole_at(top: int, left: int, height: int, width: int) -> torch.Tensor:
-    mask = torch.zeros(1, 1, HEIGHT, WIDTH)
-    mask[..., top : top + height, left : left + width] = 1.0
-    return mask
-
-
-PHOTO = pictures(1, WIDTH)[:, :, :HEIGHT]
 HOLE = hole_at(20, 40, 31, 23)
 
 # The problem at two sizes -----------------------------------------------------------------------------

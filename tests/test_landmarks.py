@@ -9,9 +9,9 @@ from PIL import Image
 
 from inpaintlib.alignment import Face
 from inpaintlib.checks import InpaintError
+from inpaintlib.experiments import photograph
 from inpaintlib.images import from_uint8, resize, to_uint8
 from inpaintlib.landmarks import choose_faces, find_faces, parse_eyes
-from inpaintlib.ownphoto import photograph
 
 EYES = np.array([(203.3, 101.3), (247.0, 103.5)])  # the pupils in the photograph, read by eye
 NEAR = 0.06 * np.hypot(*(EYES[1] - EYES[0]))  # a share of the eyes' distance

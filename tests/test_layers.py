@@ -267,6 +267,7 @@ ALLOWED = {
         "images",
         "landmarks",
         "machine",
+        "masks",
         "stylegan2",
         "weights",
     },
@@ -303,8 +304,7 @@ ALLOWED = {
     "summary": {"checks", "claims", "figures", "metrics", "pages", "study"},
     "report": {"checks", "claims", "files", "formulas", "pages", "params", "reference", "study"},
     "runner": {"checks", "files", "params", "study"},
-    "__main__": {
-        "alignment",
+    "inpaint": {
         "attributes",
         "blending",
         "checks",
@@ -316,15 +316,23 @@ ALLOWED = {
         "judging",
         "landmarks",
         "machine",
+        "masks",
         "own",
         "params",
+        "report",
+        "runner",
+        "study",
+        "weights",
+    },
+    "__main__": {
+        "alignment",
+        "checks",
+        "inpaint",
         "published.convert",
         "published.fetch",
         "reference",
         "report",
         "runner",
-        "study",
-        "weights",
     },
 }
 # What a module may import inside its functions besides, when they are called.

@@ -82,7 +82,15 @@ def test_only_what_changed_runs_again(first):
 
 def test_results_do_not_wait_for_pages_pictures_and_training(first):
     folder, _ = first
-    for name in ("__main__.py", "report.py", "benchmark.py", "train/faces64.py", "models/a.md", "models/a.png"):
+    for name in (
+        "__main__.py",
+        "inpaint.py",
+        "report.py",
+        "benchmark.py",
+        "train/faces64.py",
+        "models/a.md",
+        "models/a.png",
+    ):
         (folder / "inpaintlib" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "inpaintlib" / name).touch()
     (folder / "inpaintlib" / "losses.py").unlink(missing_ok=True)

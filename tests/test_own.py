@@ -18,20 +18,13 @@ from inpaintlib.images import read_image
 from inpaintlib.invert import Search, replay
 from inpaintlib.losses import Objective, Weighted, mse_term
 
-from .tiny import pictures, tiny_classifier, tiny_clip, tiny_generator, tiny_percept
+from .tiny import HEIGHT, WIDTH, hole_at, tiny_classifier, tiny_clip, tiny_generator, tiny_percept
+from .tiny import OBLONG as PHOTO
 
 R = 16
-HEIGHT, WIDTH = 97, 131
 CROPS = pytest.mark.parametrize("crop", ["square", "whole"])
 
 
-def hole_at(top: int, left: int, height: int, width: int) -> torch.Tensor:
-    mask = torch.zeros(1, 1, HEIGHT, WIDTH)
-    mask[..., top : top + height, left : left + width] = 1.0
-    return mask
-
-
-PHOTO = pictures(1, WIDTH)[:, :, :HEIGHT]
 HOLE = hole_at(20, 40, 31, 23)
 SETTINGS = SimpleNamespace(
     samples=4, seed=11, objective=lambda: Objective({"mse": Weighted(1.0, mse_term())}),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from inpaintlib import ownphoto
+from inpaintlib import experiments, ownphoto
 from inpaintlib.alignment import square_of
 from inpaintlib.metrics import seam
 from inpaintlib.warping import inside
@@ -20,7 +20,7 @@ ALIGNMENT = "ffhq"
 
 @pytest.fixture(scope="module")
 def problem():
-    photo = ownphoto.photograph()
+    photo = experiments.photograph()
     hole = ownphoto.drawn_hole(photo, "mouth", coverage=0.04, alignment=ALIGNMENT)
     return ownphoto.prepared(photo, hole, size=32, alignment=ALIGNMENT)
 

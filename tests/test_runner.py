@@ -13,10 +13,11 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
-from inpaintlib import __main__ as command_line
+from inpaintlib import inpaint as verb
 from inpaintlib import report, runner
-from inpaintlib.__main__ import _slug, main
+from inpaintlib.__main__ import main
 from inpaintlib.checks import InpaintError
+from inpaintlib.inpaint import _slug
 from inpaintlib.study import project_root
 
 from .notebooks import YAML, notebook, write
@@ -303,7 +304,7 @@ class TestInpaint:
 
     def test_a_generator_without_alignment_cannot_align(self, project, files, capsys, monkeypatch):
         generator = tiny_generator(16)
-        monkeypatch.setattr(command_line, "load_generator", lambda name: generator)
+        monkeypatch.setattr(verb, "load_generator", lambda name: generator)
         assert self.inpaint("mask.png", "--align", "--eyes=6,5,9,5") == 1
         assert "ALIGN=1 (crop: aligned) needs a generator whose file says" in capsys.readouterr().err
 

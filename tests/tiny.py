@@ -84,3 +84,15 @@ def square_hole(n: int, size: int, *, side: int | None = None, dtype: torch.dtyp
     mask = torch.zeros(n, 1, size, size, dtype=dtype)
     mask[:, :, start : start + side, start : start + side] = 1.0
     return mask
+
+
+#: A photo that is no square, (1, 3, HEIGHT, WIDTH), and a hole in it.
+HEIGHT, WIDTH = 97, 131
+OBLONG = pictures(1, WIDTH)[:, :, :HEIGHT]
+
+
+def hole_at(top: int, left: int, height: int, width: int) -> Tensor:
+    """Returns a mask (1, 1, HEIGHT, WIDTH) with a rectangular hole."""
+    mask = torch.zeros(1, 1, HEIGHT, WIDTH)
+    mask[..., top : top + height, left : left + width] = 1.0
+    return mask

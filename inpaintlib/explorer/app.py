@@ -12,8 +12,6 @@ import contextlib
 import html
 import queue
 import secrets
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -320,13 +318,7 @@ class App:
     # The rest ---------------------------------------------------------------------------------------------
 
     def _log(self, error: BaseException) -> str:
-        written = "".join(traceback.format_exception(error))
-        where = ""
-        with contextlib.suppress(InpaintError):
-            path = self.controller.session.log(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{written}\n")
-            where = f"; what happened is in {path}"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return f"That did not work, by an error that nobody foresaw ({reason}){where}."
+        return f"That did not work, {self.controller.session.unforeseen(error)}."
 
     def close(self, timeout: float = 3.0) -> None:
         """Ends a run, keeps its result if it comes within ``timeout`` seconds, and keeps the mask."""

@@ -6,11 +6,8 @@ come; a call that cannot be done raises :class:`~inpaintlib.errors.InpaintError`
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from ..checks import InpaintError, check_integer
 from ..images import from_uint8
 from ..landmarks import choose_faces, find_faces, parse_eyes
 from ..machine import device
+from ..masks import MOSTLY_HIDDEN
 from ..stylegan2 import Generator
 from ..weights import load_generator
 from . import filling, pictures
@@ -38,7 +36,6 @@ from .settings import Settings
 __all__ = ["Controller"]
 
 MOST_SEED = 2**31 - 1  # of a generated face, see experiments.TARGETS
-MOSTLY_HIDDEN = 0.6  # of the pixels: an inverted mask is likelier than such a wish
 
 
 class Controller:
@@ -273,13 +270,7 @@ class Controller:
 
     def _logged(self, error: BaseException) -> str:
         """Writes the traceback to the log, and returns a sentence."""
-        text = "".join(traceback.format_exception(error))
-        where = ""
-        with contextlib.suppress(InpaintError):
-            path = self.session.log(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n")
-            where = f"; what happened is in {path}"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return _sentence(f"the search ended by an error that nobody foresaw ({reason}){where}")
+        return _sentence(f"the search ended {self.session.unforeseen(error)}")
 
 
 def _sentence(text: str) -> str:

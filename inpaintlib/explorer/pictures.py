@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import InpaintError
-from ..images import read_image
+from ..images import png, read_image
 
 __all__ = ["MOST_BYTES", "as_file", "clean_name", "from_bytes", "mask_png", "png", "shrunk", "spread"]
 
@@ -26,15 +25,6 @@ def spread(samples: np.ndarray) -> np.ndarray:
     It is the standard deviation over the samples of levels in [0, 1], averaged over the channels; 0 for one sample.
     """
     return (samples.astype(np.float32) / 255).std(axis=0).mean(axis=2)
-
-
-def png(pixels: np.ndarray, **options: int) -> bytes:
-    """Returns uint8 pixels, (H, W, 3) or grey (H, W), as the content of a PNG, made with the options of Pillow's
-    writer; without any it is the file that :func:`inpaintlib.images.write_png` writes.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", **options)
-    return buffer.getvalue()
 
 
 def mask_png(mask: np.ndarray) -> bytes:

@@ -20,6 +20,8 @@ import os
 import re
 import secrets
 import shutil
+import time
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -206,6 +208,15 @@ class Session:
             with path.open("a", encoding="utf-8", errors="replace") as file:
                 file.write(text)
         return path
+
+    def unforeseen(self, error: BaseException) -> str:
+        """Logs an error's traceback; returns what to say of it, the end of a sentence without its stop."""
+        text, where = "".join(traceback.format_exception(error)), ""
+        with contextlib.suppress(InpaintError):
+            path = self.log(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n")
+            where = f"; what happened is in {path}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return f"by an error that nobody foresaw ({reason}){where}"
 
 
 def _remove(path: Path) -> None:

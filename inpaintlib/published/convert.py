@@ -38,7 +38,8 @@ CLASSES = {"G": Generator, "D": Discriminator}
 TIMEOUT = 600  # seconds
 NOISE_SEED = 0
 #: Buffers that a file may lack; of a network that was made without noise, its strengths too.
-FILLED = ("resample_filter", "noise_const", "w_avg", "noise_strength")
+FILLED = ("resample_filter", "noise_const", "w_avg")
+STRENGTH = "noise_strength"
 # The package without its __init__, which imports torch. Isolated (-I) the child would not find packages that a user
 # installed for himself, so it is only kept from importing what lies in the working directory (-P).
 BOOTSTRAP = """
@@ -188,8 +189,8 @@ def _expected(source: Path, network: type[nn.Module], config: dict) -> dict[str,
 def _check_fit(source: Path, kind: str, shapes: dict, expected: dict) -> None:
     if strange := sorted(shapes.keys() - expected.keys()):
         raise InpaintError(f"{source}: the {kind} has a tensor {short(strange[0])} too many")
-    noisy = any(name.endswith(".noise_strength") for name in shapes)
-    may_lack = FILLED[:3] if noisy else FILLED
+    noisy = any(name.endswith(f".{STRENGTH}") for name in shapes)
+    may_lack = FILLED if noisy else (*FILLED, STRENGTH)
     lacking = [name for name in expected if name not in shapes and name.rpartition(".")[2] not in may_lack]
     if lacking:
         raise InpaintError(f"{source}: the {kind} lacks the tensor {lacking[0]!r}")
@@ -202,7 +203,7 @@ def _filled(name: str, shape: tuple[int, ...]) -> Tensor:
     """A buffer that the file lacks; ``w_avg`` is computed afterwards."""
     if name.endswith("resample_filter"):
         return fir_filter()
-    if name.endswith(("w_avg", "noise_strength")):
+    if name.endswith(("w_avg", STRENGTH)):
         return torch.zeros(shape)
     # A stream of its own for each resolution and layer: the maps must differ.
     seed = NOISE_SEED + zlib.crc32(name.encode())

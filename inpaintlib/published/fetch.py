@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InpaintError
 from ..files import check_writable, write_atomically
 from ..weights import MODELS, checksum, shipped_names
-from ..zoo import ZOO, Entry, folder
+from ..zoo import ZOO, Entry, folder, path_of
 from .convert import convert, convert_state
 
 __all__ = ["fetch", "listing"]
@@ -22,7 +22,7 @@ def listing() -> str:
     sizes = {name: (MODELS / f"{name}.safetensors").stat().st_size for name in shipped_names()}
     rows = [f"{name:22} {n / 1e6:>4.0f} MB  here  shipped, see inpaintlib/models/*.md" for name, n in sizes.items()]
     for name, entry in ZOO.items():
-        here = "here" if (folder() / f"{name}.safetensors").is_file() else "-"
+        here = "here" if path_of(name).is_file() else "-"
         rows.append(f"{name:22} {entry.megabytes:>4} MB  {here:4}  {entry.about}. {entry.licence}. {entry.url}")
     return "\n".join(rows)
 
@@ -40,7 +40,7 @@ def fetch(name: str) -> Path:
     if name not in ZOO:
         raise InpaintError(f"a name of the zoo must be one of {', '.join(ZOO)}; got {name!r}")
     entry = ZOO[name]
-    done = folder() / f"{name}.safetensors"
+    done = path_of(name)
     if done.is_file():
         return done
     check_writable(done)

@@ -123,7 +123,8 @@ class _Machine:
             self.stack.append(_CONSTANTS[opcode])
         elif opcode in _EMPTY:
             self.stack.append(_EMPTY[opcode]())
-        elif (action := getattr(self, f"_{opcode.lower()}", None)) is not None and opcode in _ACTIONS:
+        elif opcode in _ACTIONS:
+            action = getattr(self, f"_{opcode.lower()}")
             action() if arg is None else action(arg)
         else:
             raise InpaintError(f"uses the opcode {opcode}, which no weights file needs")

@@ -31,6 +31,8 @@ __all__ = ["TENSOR_NAMES", "Storage", "Stored", "is_torch", "opened", "read_torc
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
 ZIP_START, LEGACY_START = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# What zipfile raises on archives that are damaged, or of a kind that it does not know.
+ZIP_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error)
 MAX_DIMENSIONS = 8
 MAX_SIDES = 2**40
 FEW = 200  # opcodes that a number or the facts of a machine may take
@@ -274,8 +276,8 @@ def _read_zip(stream: BinaryIO) -> Any:
     try:
         archive = zipfile.ZipFile(stream)
         entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
-        raise InpaintError(f"is a damaged ZIP archive ({' '.join(str(error).split())[:80]})") from None
+    except ZIP_DAMAGE as error:
+        raise _damaged(error) from None
     files = _files(entries, stream.seek(0, io.SEEK_END))
     if "data.pkl" not in files:
         raise InpaintError("is a ZIP archive without data.pkl, so torch.save did not write it")
@@ -291,6 +293,10 @@ def _read_zip(stream: BinaryIO) -> Any:
             raise InpaintError(f"has a storage {short(key)} of {entry.file_size} bytes where {storage.nbytes} belong")
         storage.read = lambda entry=entry, n=storage.nbytes: memoryview(_entry(archive, entry))[:n]
     return found
+
+
+def _damaged(error: Exception) -> InpaintError:
+    return InpaintError(f"is a damaged ZIP archive ({' '.join(str(error).split())[:80]})")
 
 
 def _files(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
@@ -311,5 +317,5 @@ def _files(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipIn
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(entry)  # its checksum is compared
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error) as error:
-        raise InpaintError(f"is a damaged ZIP archive ({' '.join(str(error).split())[:80]})") from None
+    except ZIP_DAMAGE as error:
+        raise _damaged(error) from None
